@@ -1,0 +1,70 @@
+//! What can go wrong with the store.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong with the store.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An operating-system call failed on a path.
+    #[error("can't {action} `{}`", path.display())]
+    Io {
+        /// What was tried, as a verb ("open", "write").
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The store was written by a newer (or foreign) version.
+    #[error("the store `{}` has format {found}, this rootbuild knows {known}", path.display())]
+    Format {
+        /// The store's directory.
+        path: PathBuf,
+        /// What its `format` file says.
+        found: String,
+        /// The format this crate writes.
+        known: u32,
+    },
+    /// Something in the store is not what its name says.
+    #[error("the store is damaged: {what} in `{}`", path.display())]
+    Damaged {
+        /// What is wrong.
+        what: String,
+        /// Where.
+        path: PathBuf,
+    },
+    /// Something that was asked for isn't in the store.
+    #[error("{what} is not in the store")]
+    Missing {
+        /// What was asked for ("object b3:…").
+        what: String,
+    },
+    /// A lock wasn't had in time.
+    #[error("waited {waited_seconds} s for the lock on {what}, held by pid {holder}")]
+    LockTimeout {
+        /// What the lock is on.
+        what: String,
+        /// The holder's process id as far as known, else 0.
+        holder: u32,
+        /// How long was waited, in seconds.
+        waited_seconds: u64,
+    },
+    /// The wait for a lock was cancelled by the caller.
+    #[error("cancelled while waiting for the lock on {what}")]
+    Cancelled {
+        /// What the lock is on.
+        what: String,
+    },
+}
+
+impl Error {
+    /// Wraps an I/O error with what was tried on which path.
+    pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+}

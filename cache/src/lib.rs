@@ -1,0 +1,21 @@
+//! rootbuild's store: what is kept on disk, by content, and how it is found again.
+//!
+//! [`object`](objects) ← [`Tree`] ← [`LayerKey`] → [`Record`]. The on-disk format is documented in
+//! `cache/FORMAT.md`; a store whose format version this crate doesn't know is refused.
+
+pub mod digest;
+pub mod error;
+pub mod layer;
+pub mod lock;
+pub mod objects;
+pub mod staging;
+pub mod store;
+pub mod tree;
+
+pub use digest::{Digest, KeyHasher};
+pub use error::{Error, Result};
+pub use layer::{Input, LayerKey, Record};
+pub use lock::{Holder, Lock};
+pub use staging::Staging;
+pub use store::Store;
+pub use tree::{Entry, Kind, Meta, Mtime, Tree};

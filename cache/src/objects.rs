@@ -1,0 +1,1 @@
+//! Objects: the content of one regular file, stored once.
