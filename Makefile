@@ -1,0 +1,38 @@
+# Two commands matter: `make demo` and `make test`. Both install what they need (as root, on Debian 12).
+SHELL := /bin/bash
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+STANDIN := target/standin
+
+.PHONY: demo test lint unit e2e bench standin install build clean
+
+## Provision the example cluster, and show what came out.
+demo: install
+	cargo build --release --package rootbuild
+	tools/demo
+
+## Every check and every test.
+test: install lint standin
+	cargo test --workspace
+	/usr/bin/python3 -m unittest discover -s playbooks/plugins/tests -t playbooks/plugins
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+
+## The EL7-shaped repository that tests and (without the CentOS vault) the demo use.
+standin: install
+	/usr/bin/python3 tests/standin/generate.py $(STANDIN)
+
+## Ratios against named peers, in the same run.
+bench: install standin
+	cargo build --release --package rootbuild
+	tests/bench/run
+
+install:
+	@tools/install
+
+build:
+	cargo build --release --package rootbuild
+
+clean:
+	cargo clean
