@@ -29,6 +29,21 @@ pub enum Error {
         /// The format this crate writes.
         known: u32,
     },
+    /// A directory that was to be the store holds something else.
+    #[error("`{}` is not empty, and not a store", path.display())]
+    NotAStore {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Something was to be written to a store that was opened for reading.
+    #[error("the store `{}` was opened for reading only", path.display())]
+    ReadOnly {
+        /// The store's directory.
+        path: PathBuf,
+    },
+    /// Entries that make no tree.
+    #[error(transparent)]
+    Tree(#[from] crate::tree::TreeError),
     /// Something in the store is not what its name says.
     #[error("the store is damaged: {what} in `{}`", path.display())]
     Damaged {

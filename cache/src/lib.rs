@@ -4,18 +4,23 @@
 //! `cache/FORMAT.md`; a store whose format version this crate doesn't know is refused.
 
 pub mod digest;
+pub mod durable;
 pub mod error;
 pub mod layer;
 pub mod lock;
 pub mod objects;
+pub mod records;
+pub mod remove;
 pub mod staging;
 pub mod store;
 pub mod tree;
+mod trees;
 
 pub use digest::{Digest, KeyHasher};
 pub use error::{Error, Result};
 pub use layer::{Input, LayerKey, Record};
 pub use lock::{Holder, Lock};
+pub use remove::remove_tree;
 pub use staging::Staging;
 pub use store::Store;
-pub use tree::{Entry, Kind, Meta, Mtime, Tree};
+pub use tree::{Entry, Kind, Meta, Mtime, Tree, TreeError};

@@ -1,123 +1,238 @@
 //! The store's directory.
+//!
+//! ```text
+//! <store>/                  0755
+//!   format                  "rootbuild-store 1\n"; written last, so its absence tells a killed creation
+//!   objects/xx/<62 hex>     0700, files 0400: contents by BLAKE3; may be secret
+//!   trees/xx/<62 hex>       0755, files 0644: listings of roots, by their Merkle digest
+//!   layers/xx/<62 hex>/<n>.json   0755, files 0644: records under a layer's key, the highest n newest
+//!   locks/<name>            0700: kernel locks
+//!   staging/<id>[.lock]     0700: work in progress, swept once its lock is free
+//!   roots/<name>            0755: links to the current checkouts
+//!   checkouts/ lowers/ failed/ ansible/ logs/      0700
+//!   packages/ toolchains/   0755
+//! ```
+//!
+//! The whole format is in `cache/FORMAT.md`.
 
-use std::fs::File;
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
-use crate::Result;
-use crate::digest::Digest;
-use crate::layer::{LayerKey, Record};
-use crate::lock::{Holder, Lock};
-use crate::staging::Staging;
-use crate::tree::Tree;
+use rustix::fs::{Access, OFlags};
+
+use crate::durable;
+use crate::error::{Error, Result};
+use crate::objects::Pending;
+use crate::staging;
+
+/// The store format that this crate reads and writes.
+pub const STORE_VERSION: u32 = 1;
+
+const FORMAT: &str = "format";
+/// Becomes `format` when all else is there.
+const UNFINISHED: &str = "rootbuild-store.unfinished";
+const SIGNATURE: &str = "rootbuild-store ";
+
+/// Directories of a store, and their modes.
+const LAYOUT: [(&str, u32); 13] = [
+    ("objects", 0o700),
+    ("trees", 0o755),
+    ("layers", 0o755),
+    ("locks", 0o700),
+    ("staging", 0o700),
+    ("roots", 0o755),
+    ("checkouts", 0o700),
+    ("lowers", 0o700),
+    ("failed", 0o700),
+    ("packages", 0o755),
+    ("toolchains", 0o755),
+    ("ansible", 0o700),
+    ("logs", 0o700),
+];
 
 /// An open store. Cheap to clone; used from many threads.
 #[derive(Debug, Clone)]
 pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
     dir: PathBuf,
+    read_only: bool,
+    pending: Mutex<Pending>,
+    /// Held while objects become durable, so that two syncs don't publish the same ones.
+    syncing: Mutex<()>,
+}
+
+/// What a directory is, seen from a store.
+enum Found {
+    Nothing,
+    Unfinished,
+    Store,
 }
 
 impl Store {
     /// Opens the store in `dir`, making it if there is none. Sweeps leftovers of dead processes.
+    ///
+    /// A directory that is neither empty nor a store is refused and left as it is.
     pub fn open(dir: &Path) -> Result<Self> {
-        let _ = dir;
-        unimplemented!()
+        let dir = std::path::absolute(dir).map_err(Error::io("find", dir))?;
+        match look(&dir)? {
+            Found::Store => {
+                rustix::fs::access(&dir, Access::WRITE_OK | Access::EXEC_OK)
+                    .map_err(|error| Error::io("write to", &dir)(error.into()))?;
+                make_directories(&dir)?;
+            }
+            Found::Nothing | Found::Unfinished => create(&dir)?,
+        }
+        staging::sweep(&dir.join("staging"))?;
+        Ok(Self::of(dir, false))
     }
 
     /// Opens the store for reading only, without locks or writes (works unprivileged for trees and
     /// layers); `None` where there is no store yet.
     pub fn open_read_only(dir: &Path) -> Result<Option<Self>> {
-        let _ = dir;
-        unimplemented!()
+        let dir = std::path::absolute(dir).map_err(Error::io("find", dir))?;
+        match look(&dir)? {
+            Found::Store => Ok(Some(Self::of(dir, true))),
+            Found::Nothing | Found::Unfinished => Ok(None),
+        }
+    }
+
+    fn of(dir: PathBuf, read_only: bool) -> Self {
+        let inner = Inner { dir, read_only, pending: Mutex::default(), syncing: Mutex::default() };
+        Self { inner: Arc::new(inner) }
     }
 
     /// The store's directory, absolute.
     #[must_use]
     pub fn dir(&self) -> &Path {
-        &self.dir
+        &self.inner.dir
     }
 
-    /// Stores the content of `file`, an open regular file read from its start, holes kept as holes.
-    /// Returns its digest and size in bytes. Nothing is written when the object is there already.
-    pub fn put_object(&self, file: &File) -> Result<(Digest, u64)> {
-        let _ = file;
-        unimplemented!()
+    /// Fails when the store was opened for reading only.
+    pub(crate) fn writable(&self) -> Result<()> {
+        if self.inner.read_only { Err(Error::ReadOnly { path: self.dir().to_owned() }) } else { Ok(()) }
     }
 
-    /// Stores bytes as an object.
-    pub fn put_object_bytes(&self, bytes: &[u8]) -> Result<Digest> {
-        let _ = bytes;
-        unimplemented!()
+    pub(crate) fn pending(&self) -> &Mutex<Pending> {
+        &self.inner.pending
     }
 
-    /// Opens an object for reading.
-    pub fn open_object(&self, digest: &Digest) -> Result<File> {
-        let _ = digest;
-        unimplemented!()
-    }
-
-    /// Whether the object is there.
-    #[must_use]
-    pub fn has_object(&self, digest: &Digest) -> bool {
-        let _ = digest;
-        unimplemented!()
-    }
-
-    /// Makes every object put so far durable (one syncfs). To be called before a tree that names
-    /// them is put.
-    pub fn sync(&self) -> Result<()> {
-        unimplemented!()
-    }
-
-    /// Stores a tree and returns its digest.
-    pub fn put_tree(&self, tree: &Tree) -> Result<Digest> {
-        let _ = tree;
-        unimplemented!()
-    }
-
-    /// Loads a tree and checks it against its digest.
-    pub fn tree(&self, digest: &Digest) -> Result<Tree> {
-        let _ = digest;
-        unimplemented!()
-    }
-
-    /// Whether the tree is there.
-    #[must_use]
-    pub fn has_tree(&self, digest: &Digest) -> bool {
-        let _ = digest;
-        unimplemented!()
-    }
-
-    /// The records under a layer's key, newest first.
-    pub fn records(&self, key: &LayerKey) -> Result<Vec<Record>> {
-        let _ = key;
-        unimplemented!()
-    }
-
-    /// Adds a record (durable when this returns); it replaces an older one with equal inputs.
-    pub fn add_record(&self, key: &LayerKey, record: &Record) -> Result<()> {
-        let _ = (key, record);
-        unimplemented!()
-    }
-
-    /// Takes the exclusive lock `name` (a kernel lock on `<store>/locks/<name>`), waiting as long as
-    /// `timeout` (`None`: for ever). `waiting` is called once with the holder when it has to wait,
-    /// and `cancelled` is asked while waiting.
-    pub fn lock(
-        &self,
-        name: &str,
-        timeout: Option<Duration>,
-        waiting: &dyn Fn(&Holder),
-        cancelled: &dyn Fn() -> bool,
-    ) -> Result<Lock> {
-        let _ = (name, timeout, waiting, cancelled);
-        unimplemented!()
-    }
-
-    /// A fresh private directory under `<store>/staging`, held by a kernel lock and removed on drop
-    /// (or swept by a later process if this one dies).
-    pub fn staging(&self, purpose: &str) -> Result<Staging> {
-        let _ = purpose;
-        unimplemented!()
+    pub(crate) fn syncing(&self) -> &Mutex<()> {
+        &self.inner.syncing
     }
 }
+
+fn look(dir: &Path) -> Result<Found> {
+    let format = dir.join(FORMAT);
+    match File::open(&format) {
+        Ok(file) => {
+            check_format(dir, &format, file)?;
+            return Ok(Found::Store);
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(Error::io("open", &format)(error)),
+    }
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        other => other.map_err(Error::io("read", dir))?,
+    };
+    let mut foreign = false;
+    for entry in entries {
+        let name = entry.map_err(Error::io("read", dir))?.file_name();
+        if name == UNFINISHED {
+            return Ok(Found::Unfinished);
+        }
+        // A file system of its own is as good as an empty directory.
+        foreign |= name != "lost+found";
+    }
+    // Another process may have finished it between the two looks.
+    if foreign && !format.exists() {
+        return Err(Error::NotAStore { path: dir.to_owned() });
+    }
+    Ok(if foreign { Found::Store } else { Found::Nothing })
+}
+
+fn check_format(dir: &Path, format: &Path, file: File) -> Result<()> {
+    let mut text = Vec::new();
+    file.take(256).read_to_end(&mut text).map_err(Error::io("read", format))?;
+    let text = String::from_utf8_lossy(&text);
+    if text == signature() {
+        return Ok(());
+    }
+    let line = text.lines().next().unwrap_or_default();
+    let found = line.strip_prefix(SIGNATURE).unwrap_or(line).to_owned();
+    Err(Error::Format { path: dir.to_owned(), found, known: STORE_VERSION })
+}
+
+fn signature() -> String {
+    format!("{SIGNATURE}{STORE_VERSION}\n")
+}
+
+/// Makes a store, or completes one whose creation was killed. Several processes may do this at once:
+/// each step is the same for all, and harmless when done twice.
+fn create(dir: &Path) -> Result<()> {
+    match fs::create_dir(dir) {
+        Ok(()) => set_mode(dir, 0o755)?,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(dir).map_err(Error::io("make", dir))?;
+            set_mode(dir, 0o755)?;
+        }
+        Err(error) => return Err(Error::io("make", dir)(error)),
+    }
+    let unfinished = dir.join(UNFINISHED);
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o644)
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+        .open(&unfinished)
+        .and_then(|mut file| {
+            file.write_all(signature().as_bytes())?;
+            file.set_permissions(Permissions::from_mode(0o644))?;
+            file.sync_all()
+        })
+        .map_err(Error::io("write", &unfinished))?;
+    make_directories(dir)?;
+    durable::fsync_dir(dir)?;
+    let format = dir.join(FORMAT);
+    match fs::rename(&unfinished, &format) {
+        Ok(()) => {}
+        // Somebody else was faster.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && format.exists() => {}
+        Err(error) => return Err(Error::io("write", &format)(error)),
+    }
+    durable::fsync_dir(dir)?;
+    durable::fsync_dir(durable::parent(dir))
+}
+
+fn make_directories(dir: &Path) -> Result<()> {
+    for (name, mode) in LAYOUT {
+        make_directory(&dir.join(name), mode)?;
+    }
+    Ok(())
+}
+
+/// Makes a directory with exactly the permissions `mode`, unless it is there; tells whether it was
+/// made.
+pub(crate) fn make_directory(path: &Path, mode: u32) -> Result<bool> {
+    match DirBuilder::new().mode(mode).create(path) {
+        Ok(()) => set_mode(path, mode).map(|()| true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(Error::io("make", path)(error)),
+    }
+}
+
+fn set_mode(path: &Path, mode: u32) -> Result<()> {
+    fs::set_permissions(path, Permissions::from_mode(mode)).map_err(Error::io("set the mode of", path))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,19 @@
 //! The canonical listing of a root.
 
+mod build;
+mod codec;
+mod merkle;
+mod paths;
+
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+
+pub use build::TreeError;
+pub use codec::{DecodeError, TREE_VERSION};
+pub use paths::{base_name, compare_paths, parent_path};
+
+use merkle::Directory;
 
 /// A modification time. Kept and restored, never part of a tree's identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -80,11 +91,31 @@ pub struct Entry {
     pub kind: Kind,
 }
 
+impl Entry {
+    /// Whether this is a directory.
+    #[must_use]
+    pub fn is_directory(&self) -> bool {
+        matches!(self.kind, Kind::Directory)
+    }
+}
+
 /// The canonical listing of a root: parents before children, siblings by name (bytes), that is the
 /// order of paths with `/` sorting before every other byte.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tree {
     entries: Vec<Entry>,
+    /// One per directory, in the order of `entries`; never empty, the first is the root's.
+    directories: Vec<Directory>,
+}
+
+impl Default for Tree {
+    /// A root directory with nothing in it: mode 0755, owned by 0:0, mtime 0.
+    fn default() -> Self {
+        let meta = Meta { mode: 0o755, ..Meta::default() };
+        let entries = vec![Entry { path: Vec::new(), meta, kind: Kind::Directory }];
+        let directories = merkle::hash(&entries, vec![Directory::new(0, 1, 1)]);
+        Self { entries, directories }
+    }
 }
 
 impl Tree {
@@ -92,8 +123,7 @@ impl Tree {
     /// order is the file, later ones are links to it), checks that every path is well-formed and
     /// unique, that every parent is a directory of the tree and that link targets exist.
     pub fn from_entries(entries: Vec<Entry>) -> crate::Result<Self> {
-        let _ = &entries;
-        unimplemented!()
+        Ok(Self::build(entries)?)
     }
 
     /// All entries in order, the root directory first.
@@ -102,23 +132,64 @@ impl Tree {
         &self.entries
     }
 
+    /// All entries in order, taken out of the tree.
+    #[must_use]
+    pub fn into_entries(self) -> Vec<Entry> {
+        self.entries
+    }
+
     /// The entry at `path` (empty: the root).
     #[must_use]
     pub fn get(&self, path: &[u8]) -> Option<&Entry> {
-        let _ = path;
-        unimplemented!()
+        self.position(path).map(|index| &self.entries[index])
     }
 
-    /// All entries below `path`, itself included, in order.
+    /// All entries below `path`, itself included, in order. Empty where there is no such entry.
     #[must_use]
     pub fn subtree(&self, path: &[u8]) -> &[Entry] {
-        let _ = path;
-        unimplemented!()
+        match self.position(path) {
+            None => &[],
+            Some(index) => match self.directory_at(index) {
+                Some(directory) => &self.entries[index..directory.end()],
+                None => &self.entries[index..=index],
+            },
+        }
+    }
+
+    /// The entry that holds what `entry` is: the first name for a `Hardlink`, else `entry` itself.
+    #[must_use]
+    pub fn resolve<'a>(&'a self, entry: &'a Entry) -> &'a Entry {
+        match &entry.kind {
+            Kind::Hardlink { target } => self.get(target).unwrap_or(entry),
+            Kind::Directory
+            | Kind::File { .. }
+            | Kind::Symlink { .. }
+            | Kind::CharDevice { .. }
+            | Kind::BlockDevice { .. }
+            | Kind::Fifo => entry,
+        }
     }
 
     /// The tree's identity: a Merkle digest over everything but modification times.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        unimplemented!()
+        self.directories[0].digest()
+    }
+
+    /// The digest of the directory at `path` with all that is below it, its own mode, owner and
+    /// attributes included, its name not. Where two trees have equal digests at the same path, they
+    /// are equal from there on (but for modification times). `None` where there is no directory.
+    #[must_use]
+    pub fn directory_digest(&self, path: &[u8]) -> Option<Digest> {
+        self.position(path).and_then(|index| self.directory_at(index)).map(Directory::digest)
+    }
+
+    fn position(&self, path: &[u8]) -> Option<usize> {
+        self.entries.binary_search_by(|entry| compare_paths(&entry.path, path)).ok()
+    }
+
+    fn directory_at(&self, index: usize) -> Option<&Directory> {
+        let found = self.directories.binary_search_by_key(&index, Directory::index).ok()?;
+        Some(&self.directories[found])
     }
 }

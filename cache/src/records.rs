@@ -1,0 +1,153 @@
+//! Records in the store: `layers/xx/<62 hex of the key>/<n>.json`, the highest `n` newest.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::durable;
+use crate::error::{Error, Result};
+use crate::layer::{LayerKey, Record};
+use crate::objects::by_digest;
+use crate::store::{Store, make_directory};
+
+/// The version of the record format that this crate reads and writes.
+pub const RECORD_VERSION: u32 = 1;
+
+/// Records kept under one key; the oldest go first.
+pub const MAX_RECORDS: usize = 32;
+
+/// A record's file. Fields that are unknown here are ignored: those that change what the others
+/// mean come with a new schema version.
+#[derive(Serialize)]
+struct Written<'a> {
+    schema: u32,
+    key: LayerKey,
+    record: &'a Record,
+}
+
+#[derive(Deserialize)]
+struct Read {
+    key: LayerKey,
+    record: Record,
+}
+
+/// What tells which of the two above to expect.
+#[derive(Deserialize)]
+struct Schema {
+    schema: u32,
+}
+
+/// Why a record's file can't be used.
+#[derive(Debug, thiserror::Error)]
+enum Unusable {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    #[error("its schema is {0}, known is {RECORD_VERSION}")]
+    Schema(u32),
+    #[error("it is the record of another key")]
+    Key,
+}
+
+impl Store {
+    /// The records under a layer's key, newest first. A record that can't be read is passed over.
+    pub fn records(&self, key: &LayerKey) -> Result<Vec<Record>> {
+        Ok(self.numbered_records(key)?.into_iter().map(|(_, record)| record).collect())
+    }
+
+    /// Adds a record (durable when this returns); it replaces an older one with equal inputs. No more
+    /// than [`MAX_RECORDS`] are kept under one key.
+    pub fn add_record(&self, key: &LayerKey, record: &Record) -> Result<()> {
+        self.writable()?;
+        let dir = self.records_dir(key);
+        let fan = durable::parent(&dir);
+        if make_directory(fan, 0o755)? {
+            durable::fsync_dir(durable::parent(fan))?;
+        }
+        let file = Written { schema: RECORD_VERSION, key: *key, record };
+        let mut bytes =
+            serde_json::to_vec_pretty(&file).map_err(|error| Error::io("write", &dir)(error.into()))?;
+        bytes.push(b'\n');
+        let older = self.numbered_records(key)?;
+        let mut number = numbers(&dir)?.first().map_or(1, |newest| newest.saturating_add(1));
+        loop {
+            match self.publish(&bytes, &record_path(&dir, number), false) {
+                // Somebody else adds one at the same time; both stay.
+                Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => number += 1,
+                other => break other?,
+            }
+        }
+        // Only now that the new one is there: a crash leaves one too many, never none.
+        let equal = older.iter().filter(|(_, old)| old.inputs == record.inputs).map(|(n, _)| *n);
+        let surplus = older.iter().filter(|(_, old)| old.inputs != record.inputs).skip(MAX_RECORDS - 1);
+        for number in equal.chain(surplus.map(|(n, _)| *n)) {
+            let path = record_path(&dir, number);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::io("remove", &path)(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn records_dir(&self, key: &LayerKey) -> PathBuf {
+        by_digest(&self.dir().join("layers"), &key.0)
+    }
+
+    /// The usable records of a key with their numbers, newest first.
+    fn numbered_records(&self, key: &LayerKey) -> Result<Vec<(u64, Record)>> {
+        let dir = self.records_dir(key);
+        let mut records = Vec::new();
+        for number in numbers(&dir)? {
+            let path = record_path(&dir, number);
+            match read(&path, key) {
+                Ok(record) => records.push((number, record)),
+                // Replaced between the listing and now.
+                Err(Unusable::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => tracing::warn!(path = %path.display(), %error, "passed over a record"),
+            }
+        }
+        Ok(records)
+    }
+}
+
+fn record_path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{number}.json"))
+}
+
+fn read(path: &Path, key: &LayerKey) -> Result<Record, Unusable> {
+    let bytes = fs::read(path)?;
+    let Schema { schema } = serde_json::from_slice(&bytes)?;
+    if schema != RECORD_VERSION {
+        return Err(Unusable::Schema(schema));
+    }
+    let read: Read = serde_json::from_slice(&bytes)?;
+    if read.key != *key {
+        return Err(Unusable::Key);
+    }
+    Ok(read.record)
+}
+
+/// The numbers of the records in `dir`, highest first; none where there is no such directory.
+fn numbers(dir: &Path) -> Result<Vec<u64>> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(Error::io("read", dir))?,
+    };
+    let mut numbers = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(Error::io("read", dir))?.file_name();
+        let number: Option<u64> = name.to_str().and_then(|name| name.strip_suffix(".json")?.parse().ok());
+        numbers.extend(number);
+    }
+    numbers.sort_unstable_by(|a, b| b.cmp(a));
+    Ok(numbers)
+}
+
+#[cfg(test)]
+mod tests;
