@@ -33,6 +33,7 @@ class Apt:
         self.mirrors = mirrors
         self.archives = home / "archives"
         self.record = home / "closure.json"
+        self.without_security = False
         self.env = clean_env(APT_CONFIG=str(home / "apt.conf"), DEBIAN_FRONTEND="noninteractive")
 
     def fetch(self, want, refresh=False):
@@ -78,13 +79,14 @@ class Apt:
             self._write_sources(security)
             try:
                 run(["apt-get", "update", "-q", "--error-on=any"], env=self.env, what=f"reading the {SUITE} archive")
+                self.without_security = security is None
                 return
             except StandinError as error:
                 failure = error
         raise StandinError(str(failure), f"`{self.mirrors.main}` does not seem to carry {SUITE}: {HINT}")
 
     def _write_sources(self, security):
-        options = f"[arch={ARCH} signed-by={KEYRING}]" if KEYRING.exists() else f"[arch={ARCH}]"
+        options = f"[arch={ARCH} signed-by={KEYRING}]"
         lines = [f"deb {options} {self.mirrors.main} {SUITE} main"]
         if security:
             lines.append(f"deb {options} {security} {SUITE}-security main")

@@ -20,6 +20,8 @@ for line in open(sys.argv[1]):
     except Exception:
         pass
 """
+# A constant, however many run at once: byte code depends on what its process compiled before.
+SHARES = 4
 LIBRARIES = "usr/lib/x86_64-linux-gnu"
 
 
@@ -46,9 +48,9 @@ def compile_all(tree, work, jobs):
         sources = sorted((path, package) for package in tree.packages.values() for path, entry in package.entries.items()
                          if entry.kind == "file" and path.endswith(".py") and path.startswith(places))
         with ThreadPoolExecutor(jobs) as pool:
-            shares = [[path for path, _ in sources[i::jobs]] for i in range(jobs)]
+            shares = [[path for path, _ in sources[n::SHARES]] for n in range(SHARES)]
             list(pool.map(lambda n: _compile(tree.root, work / f"py{n}-{interpreter[-3:]}", interpreter, shares[n]),
-                          range(jobs)))
+                          range(SHARES)))
         for path, package in sources:
             pyc = pyc_of(path)
             if (tree.root / pyc).is_file():

@@ -6,7 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
-from . import apt, bytecode, manifest, mirror, names, publish, repo, tools
+from . import apt, bytecode, manifest, mirror, names, publish, repo, tools, variants
 from .rpmbuild import Builder
 from .run import Progress, StandinError
 from .shape import shape
@@ -17,6 +17,7 @@ from .unpack import unpack_all
 
 KEY_USER = "rootbuild stand-in, throw-away"
 KEY_FILE = "RPM-GPG-KEY-standin"
+SECRET_FILE = "signing-key.asc"
 
 
 def main(argv=None):
@@ -30,8 +31,9 @@ def main(argv=None):
         _need_tools()
         progress = Progress(args.quiet)
         if args.variants:
-            from . import variants
-            return variants.generate(args.variants.absolute(), args.source.absolute(), progress)
+            source = args.source.absolute()
+            return variants.generate(args.variants.absolute(), source, _cache(args, source) / SECRET_FILE, KEY_USER, KEY_FILE,
+                                     progress)
         return generate(args, progress)
     except StandinError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -82,10 +84,14 @@ def _need_tools():
                            "apt-get install " + " ".join(sorted({package for _, package in lacking})))
 
 
+def _cache(args, out):
+    return (args.cache or out.with_name(out.name + ".cache")).absolute()
+
+
 def generate(args, progress):
     """Makes `args.out` what it should be."""
     out = args.out.absolute()
-    cache = (args.cache or out.with_name(out.name + ".cache")).absolute()
+    cache = _cache(args, out)
     sources = publish.sources_digest({"suite": apt.SUITE, "want": names.WANT})
     if not args.refresh and publish.is_current(out, sources):
         progress.say(f"`{args.out}` is up to date")
@@ -98,12 +104,15 @@ def generate(args, progress):
         cache.mkdir(parents=True, exist_ok=True)
         with publish.locked(cache / "lock", lambda: progress.say("waiting for the cache")):
             mirrors = mirror.choose(args.mirror, args.security_mirror, os.environ) if _needs_archive(cache, args) else None
-            debs = apt.Apt(cache / "apt", mirrors).fetch(names.WANT, args.refresh)
+            source = apt.Apt(cache / "apt", mirrors)
+            debs = source.fetch(names.WANT, args.refresh)
             progress.done("download", f"{len(debs)} Debian packages")
+            if source.without_security:
+                progress.say("no security archive was to be had: went without")
             if publish.is_current(out, sources, _named(debs)):
                 progress.say(f"`{args.out}` is up to date")
                 return 0
-            with Key(cache / "key.asc", KEY_USER) as key, publish.Staging(out, args.keep_work) as staging:
+            with Key(cache / SECRET_FILE, KEY_USER) as key, publish.Staging(out, args.keep_work) as staging:
                 _build(staging, key, debs, sources, args.jobs, progress)
     return 0
 
@@ -131,6 +140,10 @@ def _build(staging, key, debs, sources, jobs, progress):
     builder = Builder(staging.work)
     rpms = builder.build(tree, result / "os/Packages", jobs)
     rpms += builder.build_hello("1.1", result / "updates/Packages")
+    broken = repo.unresolved(rpms)
+    if broken:
+        raise StandinError("nothing provides " + ", ".join(f"`{name}` (of `{package}`)" for package, name in broken),
+                           "mend standin/relations.py or drop the file that needs it")
     progress.done("rpmbuild", f"{len(rpms)} packages")
     key.sign_rpms(rpms, jobs)
     progress.done("sign")
@@ -139,12 +152,12 @@ def _build(staging, key, debs, sources, jobs, progress):
     repo.create(result / "os", key, jobs, groups)
     repo.create(result / "updates", key)
     progress.done("metadata")
-    _write_manifest(result, tree, key, debs, sources, progress)
+    _write_manifest(result, tree, key, debs, sources)
     staging.publish()
     progress.done("publish", str(staging.out))
 
 
-def _write_manifest(result, tree, key, debs, sources, progress):
+def _write_manifest(result, tree, key, debs, sources):
     packages = {name: {"evr": "-".join(evr(package)), "debs": [f"{d}={v}" for d, v in sorted(package.debs)]}
                 for name, package in sorted(tree.packages.items())}
     content = {
@@ -155,7 +168,6 @@ def _write_manifest(result, tree, key, debs, sources, progress):
         "updates": {"standin-hello": "1.1-1.el7"},
         "debs": sorted(_named(debs)),
         "files": publish.inventory(result),
-        "seconds": progress.seconds,
     }
     (result / "standin.json").write_text(json.dumps(content, indent=1) + "\n")
     (result / "fingerprint").write_text(publish.fingerprint(sources, _named(debs)) + "\n")

@@ -2,8 +2,8 @@
 
 # What `@core` of an EL7 minimal install holds, by Debian's names.
 CORE_DEBS = """
-bash coreutils findutils grep sed gawk diffutils tar gzip bzip2 xz-utils util-linux mount procps psmisc less
-netbase libc-bin ncurses-bin ncurses-base tzdata hostname debianutils file cpio e2fsprogs kmod udev
+bash bsdutils coreutils findutils grep sed gawk diffutils tar gzip bzip2 xz-utils util-linux mount procps psmisc less
+netbase sysvinit-utils libc-bin ncurses-bin ncurses-base tzdata hostname debianutils file cpio e2fsprogs kmod udev
 passwd login libpam-modules libpam-modules-bin libpam-systemd sudo systemd systemd-sysv dbus cron rsyslog logrotate
 openssh-server openssh-client openssh-sftp-server ca-certificates curl gnupg openssl
 iproute2 iputils-ping net-tools vim-tiny nano acl attr libcap2-bin
@@ -22,7 +22,7 @@ WANT = sorted(CORE_DEBS + EXTRA_DEBS)
 DROP = frozenset("""
 adduser apt base-files base-passwd dash debconf dpkg gcc-10-base gnupg-l10n init-system-helpers libodbc1
 libperl5.32 lsb-base mailcap mime-support perl perl-base perl-modules-5.32 runit-helper sensible-utils
-sysvinit-utils ucf
+ucf
 """.split())
 
 # deb -> EL7 package, where the source package's name would not do.
@@ -107,6 +107,7 @@ BY_SOURCE = {
     "cyrus-sasl2": "cyrus-sasl-lib",
     "db5.3": "libdb",
     "glib2.0": "glib2",
+    "gnutls28": "gnutls",
     "gnupg2": "gnupg2",
     "icu": "libicu",
     "iproute2": "iproute",
@@ -135,6 +136,7 @@ BY_SOURCE = {
     "rtmpdump": "librtmp",
     "shadow": "shadow-utils",
     "sqlite3": "sqlite",
+    "sysvinit": "sysvinit-tools",
     "tcp-wrappers": "tcp_wrappers-libs",
     "vim": "vim-minimal",
     "xxhash": "xxhash-libs",
@@ -152,9 +154,9 @@ MAIN_DEB = {
 
 # comps: group -> (title, mandatory packages, optional packages), by EL7 names.
 MINIMAL = """
-setup filesystem basesystem centos-release bash coreutils findutils grep sed gawk diffutils tar gzip util-linux
+setup filesystem basesystem centos-release bash bsdutils coreutils findutils grep sed gawk diffutils tar gzip util-linux
 procps-ng shadow-utils passwd which hostname glibc ncurses tzdata systemd initscripts iproute ca-certificates rpm
-sudo openssh-server cronie python
+sudo openssh-server cronie python sysvinit-tools
 """.split()
 CORE = sorted(set(MINIMAL) | set("""
 acl attr audit-libs bzip2 cpio curl dbus dnf e2fsprogs file iputils kmod less libselinux-python3 logrotate

@@ -78,8 +78,7 @@ class Staging:
         return self
 
     def publish(self):
-        """The fingerprint must already be in `result`."""
-        os.sync()
+        """The fingerprint must already be in `result`. What a power cut tears, `is_current` finds by its size."""
         if self.out.exists():
             self.out.rename(self.old)
         self.result.rename(self.out)

@@ -28,12 +28,10 @@ NOT_REQUIRED = {
     "basesystem": {"*"}, "filesystem": {"*"}, "glibc": {"*"}, "libgcc": {"*"}, "ncurses-base": {"*"},
     "setup": {"*"}, "tzdata": {"*"}, "centos-release": {"*"},
     "cronie": {"setup"},
-    "curl": set(),
     "libdnf": {"python3"},
     "python3-libs": {"python3"},
     "python-libs": {"python"},
     "shadow-utils": {"bash"},
-    "slang": set(),
     "systemd-libs": {"systemd"},
     "vim-minimal": {"vim-common"},
 }
@@ -46,11 +44,12 @@ PROVIDES = {
     "glibc": ["/sbin/ldconfig", "/usr/sbin/ldconfig", "rtld(GNU_HASH)"],
     "httpd": ["webserver", "httpd-mmn = 20120211x8664"],
     "nmap-ncat": ["nc"],
+    # The linker finds it by a link's name, which is no soname.
+    "openldap": ["libldap-2.4.so.2()(64bit)", "libldap-2.4.so.2(OPENLDAP_2.4_2)(64bit)"],
     "openldap-servers": ["ldapserver"],
     "python": ["python2", "python(abi) = 2.7"],
     "python3": ["python(abi) = 3.9"],
     "shadow-utils": ["/usr/sbin/useradd", "/usr/sbin/groupadd"],
-    "tzdata": [],
 }
 # Sonames that the ELF files name and no package of the set has: parts of programs that are not used.
 UNPROVIDED = ["libatm", "libcryptsetup", "libodbc", "libperl"]

@@ -22,6 +22,20 @@ def comps(packages):
     return "\n".join(parts + ["</comps>", ""])
 
 
+def unresolved(rpms):
+    """What packages require and no package of the set provides: a list of (package, requirement)."""
+    needs, have = [], set()
+    listing = run(["rpm", "-qp", "--nosignature", "--qf",
+                   "[R %{NAME} %{REQUIRENAME}\\n][P %{NAME} %{PROVIDENAME}\\n][P %{NAME} %{FILENAMES}\\n]", *rpms])
+    for line in listing.splitlines():
+        kind, package, name = line.split(" ", 2)
+        if kind == "P":
+            have.add(name)
+        elif not name.startswith("rpmlib("):
+            needs.append((package, name))
+    return sorted({(package, name) for package, name in needs if name not in have})
+
+
 def create(directory, key, jobs=1, groupfile=None):
     """Writes `directory/repodata` over `directory/Packages` and signs it; `key` None leaves it unsigned."""
     groups = ["--groupfile", groupfile] if groupfile else []

@@ -73,7 +73,7 @@ class Builder:
 
     def _build(self, root, name, packages, payload):
         spec = self.work / f"{name}.spec"
-        spec.write_text(spec_text(name, sorted(packages, key=lambda p: p.name), payload, self.work))
+        spec.write_text(spec_text(sorted(packages, key=lambda p: p.name), payload, self.work))
         run(["rpmbuild", "-bb", "--quiet", "--target", TARGET, "--buildroot", root, "--noprep", "--noclean", "--nocheck",
              spec], env=self.env, what=f"rpmbuild of `{name}`")
 

@@ -14,20 +14,18 @@ class StandinError(Exception):
 
 
 class Progress:
-    """Writes one line per finished phase to stderr, with its seconds, and keeps them."""
+    """Writes one line per finished phase to stderr, with its seconds."""
 
     def __init__(self, quiet=False):
         self.quiet = quiet
-        self.seconds = {}
         self._last = time.monotonic()
 
     def done(self, phase, detail=""):
         """Closes the phase that began when the one before it was closed."""
         now = time.monotonic()
-        self.seconds[phase] = round(now - self._last, 1)
-        self._last = now
+        seconds, self._last = now - self._last, now
         if not self.quiet:
-            print(f"standin: {phase:<9} {self.seconds[phase]:6.1f} s  {detail}".rstrip(), file=sys.stderr, flush=True)
+            print(f"standin: {phase:<9} {seconds:6.1f} s  {detail}".rstrip(), file=sys.stderr, flush=True)
 
     def say(self, text):
         """A line that is not a phase."""

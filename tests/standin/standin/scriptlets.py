@@ -22,7 +22,7 @@ SLAPD = """if [ ! -f /etc/openldap/slapd.d/cn=config.ldif ] && [ ! -f /etc/openl
     mkdir -p /etc/openldap/slapd.d
     if /usr/sbin/slapadd -F /etc/openldap/slapd.d -n 0 -l /usr/share/openldap-servers/slapd.ldif >/dev/null 2>&1; then
         chown -R ldap:ldap /etc/openldap/slapd.d
-        chmod -R u=rwX,g=,o= /etc/openldap/slapd.d
+        chmod -R u=rwX,g=,o= /etc/openldap/slapd.d/*
     fi
 fi"""
 OWN = {

@@ -22,7 +22,7 @@ HEAD = r"""%global _unpackaged_files_terminate_build 0
 %global _binary_filedigest_algorithm 8
 %global _binary_payload @PAYLOAD@
 %global __requires_exclude @EXCLUDE@
-Name: @NAME@
+Name: standin
 Version: 7
 Release: 1.el7
 Summary: EL7-shaped test stand-in
@@ -49,10 +49,10 @@ def evr(package):
     return re.sub(r"[^A-Za-z0-9._~^]", ".", upstream), re.sub(r"[^A-Za-z0-9._]", ".", debian) + ".el7"
 
 
-def spec_text(name, packages, payload, lists):
+def spec_text(packages, payload, lists):
     """The spec for `packages`; their %files lists are written into the directory `lists`."""
     exclude = "^(" + "|".join(UNPROVIDED) + r")\.so"
-    head = HEAD.replace("@PAYLOAD@", payload).replace("@EXCLUDE@", exclude).replace("@NAME@", name)
+    head = HEAD.replace("@PAYLOAD@", payload).replace("@EXCLUDE@", exclude)
     return "\n".join([head.replace("@VENDOR@", VENDOR)] + [_subpackage(p, lists) for p in packages])
 
 

@@ -1,6 +1,8 @@
 """Which host programs the generator needs, and the Debian packages that bring them."""
 import shutil
 
+from .apt import KEYRING
+
 # program -> Debian package
 NEEDED = {
     "apt-get": "apt",
@@ -17,5 +19,8 @@ NEEDED = {
 
 
 def missing():
-    """The missing programs, as (program, Debian package) pairs."""
-    return [(tool, package) for tool, package in NEEDED.items() if shutil.which(tool) is None]
+    """The missing programs and files, as (program, Debian package) pairs."""
+    lacking = [(tool, package) for tool, package in NEEDED.items() if shutil.which(tool) is None]
+    if not KEYRING.exists():
+        lacking.append((str(KEYRING), "debian-archive-keyring"))
+    return lacking

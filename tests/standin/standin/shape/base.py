@@ -97,9 +97,10 @@ def setup(pkg):
     s.write("etc/inputrc", "set bell-style none\nset meta-flag on\nset input-meta on\nset convert-meta off\n"
             "set output-meta on\n")
     s.write("etc/networks", "default 0.0.0.0\nloopback 127.0.0.0\nlink-local 169.254.0.0\n")
-    for empty in ("motd", "printcap", "exports", "environment", "subuid", "subgid", "aliases", "hosts.allow",
-                  "hosts.deny"):
+    for empty in ("motd", "printcap", "exports", "environment", "aliases", "hosts.allow", "hosts.deny"):
         s.write(f"etc/{empty}", "")
+    for empty in ("subuid", "subgid"):
+        s.write(f"etc/{empty}", "", **db)
     s.write("var/log/lastlog", "", ghost=True, noverify=True)
 
 
@@ -180,11 +181,8 @@ def small_tools(pkg):
     which = pkg("which")
     which.remove(*(p for p in which.match("*") if p not in ("usr/bin/which", "usr/bin/run-parts")))
     which.give("cronie", "usr/bin/run-parts")
-    if pkg("nmap-ncat").has("usr/bin/ncat"):
-        pkg("nmap-ncat").link("usr/bin/nc", "ncat")
-    telnet = pkg("telnet")
-    if telnet.has("usr/bin/telnet.netkit"):
-        telnet.rename("usr/bin/telnet.netkit", "usr/bin/telnet")
+    pkg("nmap-ncat").link("usr/bin/nc", "ncat")
+    pkg("telnet").rename("usr/bin/telnet.netkit", "usr/bin/telnet")
     hello = pkg("standin-hello")
     hello.write("usr/bin/standin-hello", "#!/bin/bash\necho hello from standin-hello 1.0\n", mode=0o755)
     hello.write("etc/standin-hello.conf", "greeting=hello\n")

@@ -15,6 +15,8 @@ def python2(pkg):
     p.link("usr/bin/python", "python2")
     p.link("usr/bin/python2", "python2.7")
     libs = pkg("python-libs")
+    # A link to a file that nobody writes: Python would try to compile it at every start.
+    libs.remove("usr/lib/python2.7/sitecustomize.py", "etc/python2.7/sitecustomize.py")
     libs.remove("usr/lib/python2.7/test", "usr/lib/python2.7/lib2to3/tests", "usr/lib/python2.7/idlelib")
     libs.mkdir("usr/lib/python2.7/dist-packages")
 
@@ -23,7 +25,8 @@ def python3(pkg):
     """Debian's helpers for maintainer scripts are left out."""
     p = pkg("python3")
     p.remove("usr/bin/py3compile", "usr/bin/py3clean", "usr/bin/py3versions", "usr/share/python3")
-    pkg("python3-libs").remove("usr/lib/python3.9/test")
+    pkg("python3-libs").remove("usr/lib/python3.9/test", "usr/lib/python3.9/sitecustomize.py",
+                               "etc/python3.9/sitecustomize.py")
 
 
 def rpm(pkg):

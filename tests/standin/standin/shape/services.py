@@ -11,6 +11,8 @@ Type=forking
 PIDFile=/run/openldap/slapd.pid
 Environment="SLAPD_URLS=ldap:/// ldapi:///" "SLAPD_OPTIONS="
 EnvironmentFile=/etc/sysconfig/slapd
+# Debian's slapd has its ldapi socket in /run/slapd.
+ExecStartPre=/usr/bin/install -d -o ldap -g ldap /run/openldap /run/slapd
 ExecStart=/usr/sbin/slapd -u ldap -h ${SLAPD_URLS} $SLAPD_OPTIONS
 
 [Install]
@@ -161,7 +163,7 @@ def slapd(pkg):
     s.link("usr/lib/ldap", "../lib64/openldap")
     s.write("usr/share/openldap-servers/slapd.ldif", SLAPD_LDIF)
     s.write("usr/lib/systemd/system/slapd.service", SLAPD_SERVICE)
-    s.write("usr/lib/tmpfiles.d/slapd.conf", "d /run/openldap 755 ldap ldap\n")
+    s.write("usr/lib/tmpfiles.d/slapd.conf", "d /run/openldap 755 ldap ldap\nd /run/slapd 755 ldap ldap\nL /run/ldapi - - - - slapd/ldapi\n")
     s.write("etc/sysconfig/slapd", '# OpenLDAP server configuration\nSLAPD_URLS="ldapi:/// ldap:///"\n')
     s.mkdir("etc/openldap/slapd.d", 0o750, "ldap", "ldap")
     s.mkdir("var/lib/ldap", 0o700, "ldap", "ldap")

@@ -119,11 +119,12 @@ def systemd(pkg):
     s.write("etc/hostname", "", ghost=True, noverify=True)
     s.remove("usr/lib/tmpfiles.d/debian.conf", "usr/lib/tmpfiles.d/home.conf", "var/log/journal")
     s.remove("usr/lib/systemd/system-preset/90-systemd.preset")
+    var = s.read("usr/lib/tmpfiles.d/var.conf")
+    s.write("usr/lib/tmpfiles.d/var.conf", re.sub(r"(?m)^f /var/log/lastlog .*\n", "", var).replace("btmp 0660", "btmp 0600"))
     s.mkdir("etc/sysctl.d")
     s.mkdir("etc/tmpfiles.d")
     s.mkdir("var/lib/systemd")
-    if s.has("etc/sysctl.d/99-sysctl.conf"):
-        s.remove("etc/sysctl.d/99-sysctl.conf")
+    s.remove("etc/sysctl.d/99-sysctl.conf")
     # sysusers are EL7's scriptlets here.
     s.remove("usr/lib/systemd/system/systemd-sysusers.service",
              "usr/lib/systemd/system/sysinit.target.wants/systemd-sysusers.service")
@@ -237,6 +238,7 @@ def privileges(pkg):
     s.mkdir("etc/sudoers.d", 0o750)
     s.remove("etc/sudoers.d/README")
     s.set("usr/bin/sudo", mode=0o4111)
+    pkg("util-linux").set("usr/bin/wall", mode=0o2555, group="tty")
     pkg("iputils").set("usr/bin/ping", caps="cap_net_raw=ep")
 
 

@@ -87,6 +87,15 @@ PrivateTmp=true
 [Install]
 WantedBy=multi-user.target
 """
+APACHECTL = """#!/bin/sh
+# apachectl: units where systemd has them, httpd's own options for the rest
+case "$1" in
+start|stop|restart|status) exec systemctl "$1" httpd.service ;;
+graceful) exec systemctl reload httpd.service ;;
+configtest) exec /usr/sbin/httpd -t ;;
+*) exec /usr/sbin/httpd "$@" ;;
+esac
+"""
 SSL_CONF = """# Only the module is set up; there is no certificate, so nothing listens on 443.
 SSLPassPhraseDialog builtin
 SSLSessionCache         shmcb:/run/httpd/sslcache(512000)
@@ -104,7 +113,7 @@ def httpd(pkg):
     h = pkg("httpd")
     magic = h.read("etc/apache2/magic")
     h.remove("etc/apache2", "etc/cron.daily/apache2", "etc/logrotate.d/apache2", "usr/lib/systemd/system/apache*",
-             "usr/sbin/a2*", "usr/sbin/apache2ctl", "usr/share/apache2/apache2-maintscript-helper",
+             "usr/sbin/a2*", "usr/sbin/apache2ctl", "usr/sbin/apachectl", "usr/share/apache2/apache2-maintscript-helper",
              "usr/share/apache2/ask-for-passphrase", "usr/share/apache2/build", "usr/share/apache2/default-site",
              "usr/lib/cgi-bin", "usr/lib/apache2/suexec*", "var/cache/apache2", "var/lib/apache2", "var/log/apache2")
     h.rename("usr/sbin/apache2", "usr/sbin/httpd")
@@ -124,6 +133,7 @@ def httpd(pkg):
             "    delaycompress\n    postrotate\n        /bin/systemctl reload httpd.service > /dev/null 2>/dev/null || true\n"
             "    endscript\n}\n")
     h.write("usr/lib/systemd/system/httpd.service", HTTPD_SERVICE)
+    h.write("usr/sbin/apachectl", APACHECTL, mode=0o755)
     h.write("usr/lib/tmpfiles.d/httpd.conf", "d /run/httpd 710 root apache\n")
     h.link("etc/httpd/modules", "../../" + MODULES)
     h.link("etc/httpd/logs", "../../var/log/httpd")
