@@ -116,7 +116,7 @@ pub(super) fn what_is(metadata: &fs::Metadata) -> &'static str {
 }
 
 /// An I/O error as we word messages: lower case, without the number.
-pub(super) fn plain(error: &io::Error) -> String {
+pub(crate) fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.rsplit_once(" (os error ").map_or(text.as_str(), |(text, _)| text);
     let mut chars = text.chars();

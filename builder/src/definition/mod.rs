@@ -17,6 +17,7 @@ mod vars;
 
 pub use diagnostic::{At, Diagnostic};
 pub use find::FILE_NAME;
+pub(crate) use find::plain;
 pub use model::{Ansible, ArchiveBase, Base, BaseKind, DebianBase, Located, Playbook, Root, RpmBase};
 pub use suggest::nearest;
 

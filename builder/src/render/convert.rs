@@ -1,0 +1,186 @@
+//! From the errors of every crate to reports: which exit code, which hint.
+
+use std::error::Error as _;
+use std::io;
+
+use rootbuild_cache::Error as StoreError;
+use rootbuild_roots::publish::PublishError;
+use rootbuild_roots::sandbox::SandboxError;
+use rootbuild_roots::working::WorkingError;
+
+use super::Report;
+use crate::definition::{DefinitionError, Diagnostic, SelectError};
+use crate::engine::{RootFailure, StepError};
+use crate::exit;
+
+impl From<Diagnostic> for Report {
+    fn from(diagnostic: Diagnostic) -> Self {
+        Self::from(DefinitionError::from(diagnostic))
+    }
+}
+
+impl From<DefinitionError> for Report {
+    fn from(error: DefinitionError) -> Self {
+        Self::usage(error.to_string()).diagnostics(error.diagnostics)
+    }
+}
+
+impl From<SelectError> for Report {
+    fn from(error: SelectError) -> Self {
+        Self::usage(error.to_string()).hint(error.hint())
+    }
+}
+
+impl From<StoreError> for Report {
+    fn from(error: StoreError) -> Self {
+        let report = Self::new(store_code(&error), error.to_string());
+        let report = match error.source() {
+            Some(source) => report.caused_by(source),
+            None => report,
+        };
+        report.hints(store_hint(&error).or_else(|| system_hint(&error)))
+    }
+}
+
+impl From<WorkingError> for Report {
+    fn from(error: WorkingError) -> Self {
+        Self::from(StepError::from(error))
+    }
+}
+
+impl From<PublishError> for Report {
+    fn from(error: PublishError) -> Self {
+        Self::from(StepError::from(error))
+    }
+}
+
+impl From<SandboxError> for Report {
+    fn from(error: SandboxError) -> Self {
+        Self::chain(exit::FAILED, &error).hints(system_hint(&error))
+    }
+}
+
+impl From<StepError> for Report {
+    fn from(error: StepError) -> Self {
+        Self::chain(step_code(&error), &error).hints(step_hint(&error))
+    }
+}
+
+impl Report {
+    /// An error and all that it was caused by.
+    fn chain(exit_code: u8, error: &(dyn std::error::Error + 'static)) -> Self {
+        let report = Self::new(exit_code, error.to_string());
+        match error.source() {
+            Some(source) => report.caused_by(source),
+            None => report,
+        }
+    }
+
+    fn hints(mut self, hint: Option<String>) -> Self {
+        self.hints.extend(hint);
+        self
+    }
+
+    /// Why a step of a root couldn't be done, or be planned.
+    #[must_use]
+    pub fn from_step(root: &str, step: Option<&str>, error: &StepError) -> Self {
+        let place = step.map_or_else(|| format!("root `{root}`"), |step| format!("root `{root}`, step `{step}`"));
+        Self::new(step_code(error), format!("{place} failed")).caused_by(error).hints(step_hint(error))
+    }
+
+    /// Why a root couldn't be made. `sharers` are all roots that failed for the same reason.
+    #[must_use]
+    pub fn from_failure(failure: &RootFailure, sharers: &[&str]) -> Self {
+        let error = failure.error.as_ref();
+        if let StepError::Dependency(_) = error {
+            // The root below tells why; this one only follows.
+            return Self::failed(format!("root `{}` wasn't built: {error}", failure.root));
+        }
+        let mut report = Self::from_step(&failure.root, failure.step.as_deref(), error);
+        let others: Vec<String> =
+            sharers.iter().filter(|name| **name != failure.root).map(|name| format!("`{name}`")).collect();
+        if !others.is_empty() {
+            report = report.note("also needed by", others.join(", "));
+        }
+        if let Some(log) = &failure.log {
+            report = report.note("log", log.display().to_string());
+        }
+        if failure.kept {
+            report = report.hint(format!("look around in it with `rootbuild shell --failed {}`", failure.root));
+        }
+        report
+    }
+}
+
+/// The exit code for what went wrong with a store.
+fn store_code(error: &StoreError) -> u8 {
+    match error {
+        StoreError::Format { .. } | StoreError::Damaged { .. } | StoreError::Missing { .. } => {
+            exit::STORE_DAMAGED
+        }
+        StoreError::LockTimeout { .. } => exit::LOCK_TIMEOUT,
+        StoreError::Cancelled { .. } => exit::INTERRUPTED,
+        StoreError::NotAStore { .. } => exit::USAGE,
+        _ => exit::FAILED,
+    }
+}
+
+fn store_hint(error: &StoreError) -> Option<String> {
+    match error {
+        StoreError::Format { .. } => {
+            Some("use the rootbuild that wrote it, or another store with `--store`".to_owned())
+        }
+        StoreError::NotAStore { .. } => Some("name an empty or new directory with `--store`".to_owned()),
+        StoreError::LockTimeout { holder, .. } if *holder != 0 => {
+            Some(format!("`ps -fp {holder}` shows who holds it; a longer `--lock-timeout` waits for it"))
+        }
+        _ => None,
+    }
+}
+
+/// The exit code for a step that couldn't be done.
+fn step_code(error: &StepError) -> u8 {
+    match error {
+        StepError::Base(error) if error.is_definition_error() => exit::USAGE,
+        StepError::Store(error)
+        | StepError::Working(WorkingError::Store(error))
+        | StepError::Publish(PublishError::Store(error)) => store_code(error),
+        error if error.is_cancelled() => exit::INTERRUPTED,
+        _ => exit::FAILED,
+    }
+}
+
+fn step_hint(error: &StepError) -> Option<String> {
+    error
+        .hint()
+        .or_else(|| match error {
+            StepError::Store(error)
+            | StepError::Working(WorkingError::Store(error))
+            | StepError::Publish(PublishError::Store(error)) => store_hint(error),
+            _ => None,
+        })
+        .or_else(|| system_hint(error))
+}
+
+/// What helps against errors of the operating system, wherever they are met.
+fn system_hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(
+                    "free some space, or name a store on a larger file system with `--store`".to_owned(),
+                ),
+                io::ErrorKind::ReadOnlyFilesystem => {
+                    Some("name a store that can be written with `--store`".to_owned())
+                }
+                io::ErrorKind::PermissionDenied if !rustix::process::geteuid().is_root() => {
+                    Some("run it as root, or name a store of your own with `--store`".to_owned())
+                }
+                _ => None,
+            };
+        }
+        next = error.source();
+    }
+    None
+}
