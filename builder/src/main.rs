@@ -1,2 +1,28 @@
-//! The command line.
-fn main() {}
+//! The `rootbuild` command.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use rootbuild::cli::Cli;
+use rootbuild::exit;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers (stdout, 0), the rest is a usage error (stderr, 2).
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::OK });
+        }
+    };
+    cli.global.color.write_global();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("ROOTBUILD_LOG")
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn")),
+        )
+        .without_time()
+        .init();
+    ExitCode::from(cli.run())
+}

@@ -1,0 +1,57 @@
+//! `rootbuild log`: the last log of a root.
+
+use std::fs::File;
+use std::io;
+
+use clap::Args;
+use serde_json::json;
+
+use super::Global;
+use crate::render::Report;
+use crate::{exit, logs};
+
+/// Arguments of `rootbuild log`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The root
+    #[arg(value_name = "ROOT")]
+    pub root: String,
+
+    /// Print only the log's path
+    #[arg(long)]
+    pub path: bool,
+}
+
+/// Runs the command.
+pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
+    let definition = global.definition()?;
+    let root = super::one_root(&definition, &arguments.root)?;
+    let found = global
+        .store_read_only()?
+        .map(|store| logs::latest(store.dir(), &root.name))
+        .transpose()
+        .map_err(|error| {
+            Report::failed(format!("can't look for the logs of `{}`", root.name)).caused_by(&error)
+        })?
+        .flatten();
+    let Some(path) = found else {
+        return Err(Report::failed(format!("root `{}` has no log", root.name))
+            .hint(format!("a log is written when something is built: rootbuild provision {}", root.name)));
+    };
+    if global.json {
+        println!("{}", json!({ "root": root.name, "path": path }));
+    } else if arguments.path {
+        println!("{}", path.display());
+    } else {
+        let copied = File::open(&path).and_then(|mut log| io::copy(&mut log, &mut io::stdout().lock()));
+        match copied {
+            Ok(_) => {}
+            // `rootbuild log x | head` is no failure.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            Err(error) => {
+                return Err(Report::failed(format!("can't read `{}`", path.display())).caused_by(&error));
+            }
+        }
+    }
+    Ok(exit::OK)
+}

@@ -1,0 +1,146 @@
+//! The command line: one file per subcommand, which holds its arguments and what it does.
+
+pub mod completion;
+pub mod doctor;
+pub mod list;
+pub mod log;
+pub mod plan;
+pub mod provision;
+pub mod shell;
+pub mod show;
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand};
+use rootbuild_cache::Store;
+
+use crate::definition::Definition;
+use crate::render::Report;
+
+/// Turns Ansible playbooks into root file systems: plain directories, cached by content.
+#[derive(Debug, Parser)]
+#[command(name = "rootbuild", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command; each has its twin in the environment.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// The definition, or the directory it is in [default: rootbuild.toml, searched upward]
+    #[arg(short, long, global = true, value_name = "FILE", env = "ROOTBUILD_FILE")]
+    pub file: Option<PathBuf>,
+
+    /// Where objects, trees and roots are kept
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "ROOTBUILD_STORE",
+        default_value = "/var/lib/rootbuild"
+    )]
+    pub store: PathBuf,
+
+    /// Print the result as JSON on stdout
+    #[arg(long, global = true, env = "ROOTBUILD_JSON", value_parser = clap::builder::FalseyValueParser::new())]
+    pub json: bool,
+
+    /// Append every event as a line of JSON to FILE (a pipe or /dev/fd/N will do)
+    #[arg(long, global = true, value_name = "FILE", env = "ROOTBUILD_EVENTS")]
+    pub events: Option<PathBuf>,
+
+    /// Say only what went wrong
+    #[arg(short, long, global = true, env = "ROOTBUILD_QUIET", value_parser = clap::builder::FalseyValueParser::new())]
+    pub quiet: bool,
+
+    /// Say more: tasks (-v), and what Ansible says with -v, -vv, … (-vv, -vvv, …)
+    #[arg(short, long, global = true, action = ArgAction::Count, env = "ROOTBUILD_VERBOSE")]
+    pub verbose: u8,
+
+    /// Colours
+    #[arg(long, global = true, value_name = "WHEN", env = "ROOTBUILD_COLOR", default_value = "auto")]
+    pub color: ColorChoice,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build roots, as far as they aren't cached, and hand them over
+    Provision(provision::Arguments),
+    /// Show what a provision would do, and why
+    Plan(plan::Arguments),
+    /// List the roots of the definition
+    List(list::Arguments),
+    /// Show what a root is made of
+    Show(show::Arguments),
+    /// Show the last log of a root
+    Log(log::Arguments),
+    /// Open a shell in a root; what it changes is dropped
+    Shell(shell::Arguments),
+    /// Check that this machine has what a provision needs
+    Doctor(doctor::Arguments),
+    /// Print a completion script for a shell
+    Completion(completion::Arguments),
+}
+
+impl Global {
+    /// Loads the definition.
+    pub fn definition(&self) -> Result<Definition, Report> {
+        let cwd = std::env::current_dir()
+            .map_err(|error| Report::usage("can't tell the working directory").caused_by(&error))?;
+        Definition::load(self.file.as_deref(), &cwd).map_err(Report::from)
+    }
+
+    /// Opens the store for writing; needs root.
+    pub fn store(&self) -> Result<Store, Report> {
+        Ok(Store::open(&std::path::absolute(&self.store).unwrap_or_else(|_| self.store.clone()))?)
+    }
+
+    /// Opens the store for reading; `None` where there is none yet.
+    pub fn store_read_only(&self) -> Result<Option<Store>, Report> {
+        Ok(Store::open_read_only(&std::path::absolute(&self.store).unwrap_or_else(|_| self.store.clone()))?)
+    }
+}
+
+/// An error unless this process is root.
+pub fn require_root(what: &str) -> Result<(), Report> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    Err(Report::usage(format!("`{what}` needs root privileges"))
+        .hint("owners, devices and namespaces of a root can only be made by root: run it with sudo"))
+}
+
+/// The root that an argument names, or an error with the nearest name.
+pub fn one_root<'a>(definition: &'a Definition, name: &str) -> Result<&'a crate::definition::Root, Report> {
+    definition.select(std::slice::from_ref(&name.to_owned()))?;
+    Ok(crate::engine::known_root(definition, name))
+}
+
+impl Cli {
+    /// Does what was asked and returns the exit code; errors go to stderr.
+    #[must_use]
+    pub fn run(&self) -> u8 {
+        let global = &self.global;
+        let result = match &self.command {
+            Command::Provision(arguments) => provision::run(global, arguments),
+            Command::Plan(arguments) => plan::run(global, arguments),
+            Command::List(arguments) => list::run(global, arguments),
+            Command::Show(arguments) => show::run(global, arguments),
+            Command::Log(arguments) => log::run(global, arguments),
+            Command::Shell(arguments) => shell::run(global, arguments),
+            Command::Doctor(arguments) => doctor::run(global, arguments),
+            Command::Completion(arguments) => completion::run(global, arguments),
+        };
+        result.unwrap_or_else(|report| {
+            report.print(global.json);
+            report.exit_code()
+        })
+    }
+}

@@ -1,0 +1,185 @@
+//! `rootbuild provision`: build roots, as far as they aren't cached, and hand them over.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use rootbuild_cache::Store;
+use rootbuild_roots::{Cancel, working};
+use serde_json::{Value, json};
+
+use super::Global;
+use crate::definition::Definition;
+use crate::engine::{Engine, Options, RootFailure, RootReport};
+use crate::event::{EventSink, Fanout};
+use crate::logs::{LogSink, Logs};
+use crate::render::Report;
+use crate::sinks::{bars::Bars, json_lines::JsonLines, plain::Plain};
+use crate::{exit, generation, signals};
+
+/// Arguments of `rootbuild provision`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The roots to provision [default: all of the definition]
+    #[arg(value_name = "ROOT")]
+    pub roots: Vec<String>,
+
+    /// How many steps may work at the same time [default: the number of processors]
+    #[arg(short, long, value_name = "N", env = "ROOTBUILD_JOBS")]
+    pub jobs: Option<usize>,
+
+    /// How long to wait for a layer that another rootbuild is building, in seconds [default: for ever]
+    #[arg(long, value_name = "SECONDS", env = "ROOTBUILD_LOCK_TIMEOUT")]
+    pub lock_timeout: Option<u64>,
+
+    /// Build every layer, even if it is cached
+    #[arg(long, env = "ROOTBUILD_NO_CACHE", value_parser = clap::builder::FalseyValueParser::new())]
+    pub no_cache: bool,
+}
+
+/// Runs the command.
+pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
+    let start = Instant::now();
+    let definition = global.definition()?;
+    let names: Vec<String> =
+        definition.select(&arguments.roots)?.into_iter().map(|root| root.name.clone()).collect();
+    super::require_root("rootbuild provision")?;
+    let store = global.store()?;
+    let logs = Arc::new(Logs::new(store.dir()));
+    let sink = sinks(global, &names, &logs)?;
+    let cancel = Cancel::new();
+    let options = Options {
+        jobs: arguments.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from)),
+        lock_timeout: arguments.lock_timeout.map(Duration::from_secs),
+        verbosity: global.verbose.saturating_sub(1),
+        no_cache: arguments.no_cache,
+    };
+    let definition = Arc::new(definition);
+    let engine = Engine::new(Arc::clone(&definition), store.clone(), options, sink, logs, cancel.clone());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Report::failed("can't start the runtime").caused_by(&error))?;
+    let (outcomes, signal) = runtime.block_on(async {
+        let signals = signals::watch(&cancel);
+        let outcomes = engine.provision(&names).await;
+        (outcomes, signals.received())
+    });
+    runtime.shutdown_background();
+    let done: Vec<&RootReport> = outcomes.iter().filter_map(|outcome| outcome.as_ref().ok()).collect();
+    let failed: Vec<&RootFailure> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
+    generation::record(&store, &definition.path, &done)?;
+    tidy(&store, &definition, &failed);
+    if global.json {
+        println!("{}", result(&done, &failed, start.elapsed()));
+    }
+    if let Some(signal) = signal {
+        return Err(Report::interrupted(signal));
+    }
+    report(&failed)
+}
+
+/// Where events go.
+fn sinks(global: &Global, names: &[String], logs: &Arc<Logs>) -> Result<Arc<dyn EventSink>, Report> {
+    let mut sinks: Vec<Box<dyn EventSink>> = vec![Box::new(LogSink(Arc::clone(logs)))];
+    if let Some(path) = &global.events {
+        let sink = JsonLines::open(path).map_err(|error| {
+            Report::usage(format!("can't write events to `{}`", path.display())).caused_by(&error)
+        })?;
+        sinks.push(Box::new(sink));
+    }
+    if !global.quiet {
+        let width = names.iter().map(String::len).max().unwrap_or(0);
+        let verbose = global.verbose > 0;
+        if std::io::stderr().is_terminal() {
+            sinks.push(Box::new(Bars::new(verbose, width)));
+        } else {
+            sinks.push(Box::new(Plain { verbose }));
+        }
+    }
+    Ok(Arc::new(Fanout(sinks)))
+}
+
+/// Directories that no tree of the project's newest generation stands on are let go; what failed
+/// keeps its own.
+fn tidy(store: &Store, definition: &Definition, failed: &[&RootFailure]) {
+    if !failed.is_empty() {
+        return;
+    }
+    let Some(newest) = generation::newest(store, &definition.path) else { return };
+    let keep: Vec<_> =
+        newest.roots.values().flat_map(|root| root.layers.iter().map(|l| l.record.tree)).collect();
+    if let Err(error) = working::prune_lowers(store, &keep) {
+        tracing::warn!("can't tidy the store: {error}");
+    }
+}
+
+/// The object that `--json` prints.
+fn result(done: &[&RootReport], failed: &[&RootFailure], took: Duration) -> Value {
+    let roots: Vec<Value> = done
+        .iter()
+        .map(|root| {
+            let layers: Vec<Value> = root
+                .layers
+                .iter()
+                .map(|layer| {
+                    json!({
+                        "step": layer.step,
+                        "status": layer.status,
+                        "tasks_replayed": 0,
+                        "tasks_run": layer.tasks_run,
+                        "seconds": layer.seconds,
+                        "tree": layer.record.tree,
+                    })
+                })
+                .collect();
+            json!({
+                "name": root.name,
+                "tree": root.tree,
+                "path": root.path,
+                "changed": root.changed,
+                "layers": layers,
+            })
+        })
+        .collect();
+    let mut object = json!({ "roots": roots, "seconds": took.as_secs_f64() });
+    if !failed.is_empty() {
+        let failed: Vec<Value> = failed
+            .iter()
+            .map(|failure| {
+                json!({
+                    "name": failure.root,
+                    "step": failure.step,
+                    "error": failure.error.to_string(),
+                    "log": failure.log,
+                })
+            })
+            .collect();
+        object["failed"] = Value::Array(failed);
+    }
+    object
+}
+
+/// The error to end with, if anything failed. A layer that failed for several roots is told once.
+fn report(failed: &[&RootFailure]) -> Result<u8, Report> {
+    if failed.is_empty() {
+        return Ok(exit::OK);
+    }
+    let mut reports: Vec<Report> = Vec::new();
+    let mut told: Vec<*const crate::engine::StepError> = Vec::new();
+    for failure in failed {
+        let pointer = Arc::as_ptr(&failure.error);
+        if told.contains(&pointer) {
+            continue;
+        }
+        told.push(pointer);
+        let sharers: Vec<&str> = failed
+            .iter()
+            .filter(|other| Arc::as_ptr(&other.error) == pointer)
+            .map(|other| other.root.as_str())
+            .collect();
+        reports.push(Report::from_failure(failure, &sharers));
+    }
+    Err(Report::several(reports))
+}

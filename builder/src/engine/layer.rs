@@ -1,0 +1,342 @@
+//! One layer: found by its records, or built under the key's lock.
+
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use rootbuild_cache::{Digest, Input, LayerKey, Record};
+use rootbuild_playbooks::event::RunEvent;
+use rootbuild_playbooks::run::PlaybookRun;
+use rootbuild_playbooks::{inputs, run, toolchain};
+use rootbuild_roots::StepEvent;
+use rootbuild_roots::base::BaseContext;
+use rootbuild_roots::sandbox::Nspawn;
+use rootbuild_roots::working::{self, WorkingRoot};
+use serde_json::json;
+
+use super::lookup::{Lookup, lookup};
+use super::{Engine, LayerReport, StepError, blocking, step, top};
+use crate::definition::{Ansible, Base, Playbook, Root};
+use crate::event::{Event, LayerStatus};
+
+/// The project's own hash-pinned requirements, if the definition names any.
+pub(crate) fn requirements(ansible: &Ansible) -> Option<&Path> {
+    ansible.requirements.as_ref().map(|path| path.value.as_path())
+}
+
+/// What a step gave: its tree, and what the record says beside it.
+struct Built {
+    tree: Digest,
+    tasks: u64,
+    facts: serde_json::Value,
+    /// Whether what it read was the same before and after: only then a record may be written.
+    sound: bool,
+    /// The key that the next lookup will use, where building changed it (a lock file was written).
+    next_key: Option<LayerKey>,
+}
+
+type Outcome = Result<LayerReport, Arc<StepError>>;
+
+impl Engine {
+    pub(super) async fn base_layer(self: &Arc<Self>, root: &Root, base: &Base, index: usize) -> Outcome {
+        let source = super::base::source(base);
+        let key = source.key().map_err(|error| Arc::new(StepError::from(error)))?;
+        let name = format!("base:{}", base.name);
+        let (engine, root_name) = (Arc::clone(self), root.name.clone());
+        self.layer(&root.name, index, &name, key, Arc::default(), move || {
+            let working = WorkingRoot::empty(&engine.store)?;
+            let directory = match working.mount() {
+                working::RootMount::Plain(directory) => directory,
+                working::RootMount::Overlay { upper, .. } => upper,
+            };
+            let sink = |event: StepEvent| engine.step_event(&root_name, event);
+            let facts = source.build(
+                BaseContext {
+                    store: &engine.store,
+                    cancel: &engine.cancel,
+                    sink: &sink,
+                    scratch: working.scratch(),
+                },
+                &directory,
+            )?;
+            engine.phase(&root_name, "capturing");
+            let tree = working.finish(&engine.store, &engine.cancel)?;
+            // Building may have written the base's lock file, which is part of the key from now on.
+            let next_key = Some(source.key()?);
+            Ok(Built { tree, tasks: 0, facts, sound: true, next_key })
+        })
+        .await
+    }
+
+    pub(super) async fn playbook_layer(
+        self: &Arc<Self>,
+        root: &Root,
+        playbook: &Playbook,
+        index: usize,
+        below: &[LayerReport],
+    ) -> Outcome {
+        let parent = top(below);
+        let prepared = self.prepare(root, playbook, parent).await.map_err(Arc::new)?;
+        let (key, project, inputs) = prepared;
+        let (engine, root, playbook) = (Arc::clone(self), root.clone(), playbook.clone());
+        let (root_name, step_name) = (root.name.clone(), playbook.name.clone());
+        let before = Arc::clone(&inputs);
+        self.layer(&root_name, index, &step_name, key, inputs, move || {
+            let toolchain = engine.toolchain(&root.name)?;
+            engine.phase(&root.name, "preparing the root");
+            let working = WorkingRoot::on(&engine.store, &parent, &engine.cancel)?;
+            let spec = PlaybookRun {
+                root_name: root.name.clone(),
+                project: project.clone(),
+                playbook: playbook.path.clone(),
+                host: root.host.clone(),
+                vars: serde_json::Value::Object(root.vars.clone()),
+                toolchain,
+                root: working.mount(),
+                scratch: working.scratch().to_owned(),
+                cache: engine.store.dir().join("ansible"),
+                network: root.network,
+                boot: root.boot,
+                services: root.services,
+                log: engine.logs.path(&root.name),
+                verbosity: engine.options.verbosity,
+            };
+            let ran = run::run(&spec, &Nspawn, &engine.cancel, &|event| engine.run_event(&root.name, event));
+            let outcome = match ran {
+                Ok(outcome) => outcome,
+                Err(error) => {
+                    if engine.cancel.check().is_ok() {
+                        working.keep_failed(&engine.store, &root.name)?;
+                    }
+                    return Err(error.into());
+                }
+            };
+            engine.phase(&root.name, "capturing");
+            let tree = working.finish(&engine.store, &engine.cancel)?;
+            let after = inputs::inputs(&project, &playbook.path)?;
+            let sound = after == *before;
+            if !sound {
+                engine.sink.event(&Event::Warning {
+                    root: root.name.clone(),
+                    text: format!("the project changed while `{}` ran: its layer is not kept", playbook.name),
+                });
+            }
+            let deferred: Vec<_> = outcome
+                .deferred
+                .iter()
+                .map(|(service, state)| json!({"service": service, "state": state}))
+                .collect();
+            let facts = json!({
+                "tasks": outcome.tasks,
+                "changed": outcome.changed,
+                "deferred": deferred,
+                "host": root.host,
+            });
+            Ok(Built { tree, tasks: outcome.tasks, facts, sound, next_key: None })
+        })
+        .await
+    }
+
+    /// Key, project and inputs of a playbook's layer.
+    async fn prepare(
+        self: &Arc<Self>,
+        root: &Root,
+        playbook: &Playbook,
+        parent: Digest,
+    ) -> Result<(LayerKey, inputs::Project, Arc<Vec<Input>>), StepError> {
+        let ansible = self.definition.ansible.as_ref().expect("the definition was validated");
+        let project = step::project(ansible, self.store.dir());
+        let identity = toolchain::identity(&ansible.core, requirements(ansible))?;
+        let key = step::playbook_key(&parent, root, playbook, &project, &identity);
+        let (engine, path, project_) = (Arc::clone(self), playbook.path.clone(), project.clone());
+        let inputs = blocking(move || {
+            // Held while hashing: roots that share a playbook hash its project once.
+            let mut known = engine.inputs.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(inputs) = known.get(&path) {
+                return Ok(Arc::clone(inputs));
+            }
+            let inputs = Arc::new(inputs::inputs(&project_, &path)?);
+            known.insert(path, Arc::clone(&inputs));
+            Ok(inputs)
+        })
+        .await?;
+        Ok((key, project, inputs))
+    }
+
+    /// Finds the layer `key`, or builds it once: other roots of this process wait for the first,
+    /// other processes for the key's lock.
+    async fn layer(
+        self: &Arc<Self>,
+        root: &str,
+        index: usize,
+        name: &str,
+        key: LayerKey,
+        inputs: Arc<Vec<Input>>,
+        build: impl FnOnce() -> Result<Built, StepError> + Send + 'static,
+    ) -> Outcome {
+        let start = Instant::now();
+        let (owner, memo) = {
+            let mut memo = self.memo.lock().unwrap_or_else(PoisonError::into_inner);
+            memo.entry(key).or_insert_with(|| (root.to_owned(), Arc::default())).clone()
+        };
+        if owner != root && memo.get().is_none() {
+            self.sink.event(&Event::Waiting {
+                root: root.to_owned(),
+                step: name.to_owned(),
+                index,
+                holder: format!("root `{owner}`"),
+            });
+        }
+        let mut mine = false;
+        let shared = memo
+            .get_or_init(|| {
+                mine = true;
+                async { self.find_or_build(root, index, name, key, inputs, build).await.map_err(Arc::new) }
+            })
+            .await
+            .clone()?;
+        let report = if mine {
+            shared
+        } else {
+            LayerReport {
+                step: name.to_owned(),
+                status: LayerStatus::Cached,
+                tasks_run: 0,
+                seconds: 0.0,
+                ..shared
+            }
+        };
+        self.sink.event(&Event::LayerFinished {
+            root: root.to_owned(),
+            step: name.to_owned(),
+            index,
+            status: report.status,
+            tree: report.record.tree,
+            tasks: report.tasks_run,
+            seconds: start.elapsed().as_secs_f64(),
+        });
+        Ok(report)
+    }
+
+    async fn find_or_build(
+        self: &Arc<Self>,
+        root: &str,
+        index: usize,
+        name: &str,
+        key: LayerKey,
+        inputs: Arc<Vec<Input>>,
+        build: impl FnOnce() -> Result<Built, StepError> + Send + 'static,
+    ) -> Result<LayerReport, StepError> {
+        let start = Instant::now();
+        let cached = |record: Box<Record>| LayerReport {
+            step: name.to_owned(),
+            status: LayerStatus::Cached,
+            key,
+            record: Arc::new(*record),
+            tasks_run: 0,
+            seconds: start.elapsed().as_secs_f64(),
+        };
+        let find = || {
+            if self.options.no_cache {
+                Ok(Lookup::Miss(Vec::new()))
+            } else {
+                lookup(&self.store, &key, &inputs, name)
+            }
+        };
+        if let Lookup::Hit(record) = find()? {
+            return Ok(cached(record));
+        }
+        let _lock = self.lock_layer(root, index, name, key).await?;
+        // Whoever held the lock may have built just this.
+        if let Lookup::Hit(record) = find()? {
+            return Ok(cached(record));
+        }
+        let _permit = self.permit().await?;
+        let log = self.logs.path(root);
+        self.sink.event(&Event::LayerStarted { root: root.to_owned(), step: name.to_owned(), index, log });
+        let (engine, inputs) = (Arc::clone(self), Arc::clone(&inputs));
+        let (record, tasks_run) = blocking(move || {
+            let started = Instant::now();
+            let built = build()?;
+            let record = Record {
+                tree: built.tree,
+                inputs: inputs.to_vec(),
+                seconds: started.elapsed().as_secs_f64(),
+                created: jiff::Timestamp::now().to_string(),
+                facts: built.facts,
+            };
+            if built.sound {
+                engine.store.add_record(&key, &record)?;
+                if let Some(next) = built.next_key.filter(|next| *next != key) {
+                    engine.store.add_record(&next, &record)?;
+                }
+            }
+            Ok((record, built.tasks))
+        })
+        .await?;
+        Ok(LayerReport {
+            step: name.to_owned(),
+            status: LayerStatus::Built,
+            key,
+            record: Arc::new(record),
+            tasks_run,
+            seconds: start.elapsed().as_secs_f64(),
+        })
+    }
+
+    async fn lock_layer(
+        self: &Arc<Self>,
+        root: &str,
+        index: usize,
+        name: &str,
+        key: LayerKey,
+    ) -> Result<rootbuild_cache::Lock, StepError> {
+        let (engine, root, name) = (Arc::clone(self), root.to_owned(), name.to_owned());
+        blocking(move || {
+            Ok(engine.store.lock(
+                &format!("layer-{}", key.0.hex()),
+                engine.options.lock_timeout,
+                &|holder| {
+                    engine.sink.event(&Event::Waiting {
+                        root: root.clone(),
+                        step: name.clone(),
+                        index,
+                        holder: format!("pid {}", holder.pid),
+                    });
+                },
+                &|| engine.cancel.is_cancelled(),
+            )?)
+        })
+        .await
+    }
+
+    /// ansible-core for this definition, installed at its first use.
+    fn toolchain(&self, root: &str) -> Result<toolchain::Toolchain, StepError> {
+        let ansible = self.definition.ansible.as_ref().expect("the definition was validated");
+        let sink = |event: StepEvent| self.step_event(root, event);
+        Ok(toolchain::ensure(&self.store, &ansible.core, requirements(ansible), &self.cancel, &sink)?)
+    }
+
+    fn step_event(&self, root: &str, event: StepEvent) {
+        let root = root.to_owned();
+        self.sink.event(&match event {
+            StepEvent::Phase(text) => Event::Phase { root, text },
+            StepEvent::Progress { done, total, bytes } => Event::Progress { root, done, total, bytes },
+            StepEvent::Warning(text) => Event::Warning { root, text },
+            StepEvent::Line(text) => Event::Line { root, text },
+        });
+    }
+
+    fn run_event(&self, root: &str, event: RunEvent) {
+        let root = root.to_owned();
+        self.sink.event(&match event {
+            RunEvent::Play { name } => Event::Phase { root, text: format!("play {name}") },
+            RunEvent::Task { name, source, .. } => Event::Task { root, name, source },
+            RunEvent::Result { name, status, seconds, detail, source } => {
+                Event::TaskEnded { root, name, source, status, seconds, detail }
+            }
+            RunEvent::Deferred { service, state } => Event::ServiceDeferred { root, service, state },
+            RunEvent::Warning { text } => Event::Warning { root, text },
+        });
+    }
+}

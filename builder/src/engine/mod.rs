@@ -1,0 +1,296 @@
+//! The engine: builds the roots of a definition side by side, each layer once.
+//!
+//! A root is a chain of layers (base, then playbooks); a layer is found by its records or built.
+//! Roots share what they share: equal keys are built once in this process (a memo) and once among
+//! processes (a kernel lock on the key, after which the records are asked again).
+
+pub mod base;
+pub mod failure;
+pub(crate) mod layer;
+pub mod lookup;
+pub mod step;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rootbuild_cache::{Digest, Input, LayerKey, Record, Store};
+use rootbuild_roots::{Cancel, Cancelled};
+use tokio::sync::{OnceCell, Semaphore};
+use tokio::task::JoinSet;
+
+use crate::definition::{Base, BaseKind, Definition, Root};
+use crate::event::{Event, EventSink, LayerStatus};
+use crate::logs::Logs;
+
+pub use failure::{RootFailure, StepError};
+pub use step::Step;
+
+/// How a provision is to be done.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How many steps may work at the same time.
+    pub jobs: usize,
+    /// How long to wait for another process's lock; `None`: for ever.
+    pub lock_timeout: Option<Duration>,
+    /// How many `-v` Ansible gets.
+    pub verbosity: u8,
+    /// Build every layer even if a record holds.
+    pub no_cache: bool,
+}
+
+/// A layer of a root that was provisioned.
+#[derive(Debug, Clone)]
+pub struct LayerReport {
+    /// The step's name.
+    pub step: String,
+    /// How it came.
+    pub status: LayerStatus,
+    /// Its key.
+    pub key: LayerKey,
+    /// What the store says of it.
+    pub record: Arc<Record>,
+    /// Tasks that ran just now.
+    pub tasks_run: u64,
+    /// Seconds it took just now.
+    pub seconds: f64,
+}
+
+/// A root that was provisioned.
+#[derive(Debug, Clone)]
+pub struct RootReport {
+    /// Its name.
+    pub name: String,
+    /// Its tree.
+    pub tree: Digest,
+    /// `<store>/roots/<name>`.
+    pub path: PathBuf,
+    /// Whether the path shows another tree than before.
+    pub changed: bool,
+    /// Its layers, from the base up.
+    pub layers: Vec<LayerReport>,
+}
+
+/// A layer as the memo keeps it: who made it first in this process, and what came out.
+type Memo = Arc<OnceCell<Result<LayerReport, Arc<StepError>>>>;
+/// A root's layers up to the top, or why there are none.
+type Layers = Result<Arc<Vec<LayerReport>>, RootFailure>;
+
+/// Builds roots. Shared by all tasks of one command.
+pub struct Engine {
+    definition: Arc<Definition>,
+    store: Store,
+    options: Options,
+    sink: Arc<dyn EventSink>,
+    cancel: Cancel,
+    logs: Arc<Logs>,
+    permits: Semaphore,
+    memo: Mutex<HashMap<LayerKey, (String, Memo)>>,
+    roots: Mutex<HashMap<String, Arc<OnceCell<Layers>>>>,
+    inputs: Mutex<HashMap<PathBuf, Arc<Vec<Input>>>>,
+}
+
+impl Engine {
+    /// An engine for one command.
+    pub fn new(
+        definition: Arc<Definition>,
+        store: Store,
+        options: Options,
+        sink: Arc<dyn EventSink>,
+        logs: Arc<Logs>,
+        cancel: Cancel,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            definition,
+            store,
+            permits: Semaphore::new(options.jobs.max(1)),
+            options,
+            sink,
+            cancel,
+            logs,
+            memo: Mutex::default(),
+            roots: Mutex::default(),
+            inputs: Mutex::default(),
+        })
+    }
+
+    /// Provisions `names`, side by side. Every root is tried; the outcomes come in the order of
+    /// `names`.
+    pub async fn provision(self: &Arc<Self>, names: &[String]) -> Vec<Result<RootReport, RootFailure>> {
+        let start = Instant::now();
+        self.sink.event(&Event::Started { roots: names.to_vec() });
+        let mut tasks = JoinSet::new();
+        for (index, name) in names.iter().cloned().enumerate() {
+            let engine = Arc::clone(self);
+            tasks.spawn(async move { (index, engine.root(&name).await) });
+        }
+        let mut outcomes: Vec<Option<_>> = names.iter().map(|_| None).collect();
+        while let Some(joined) = tasks.join_next().await {
+            match joined {
+                Ok((index, outcome)) => outcomes[index] = Some(outcome),
+                // A panic in a task is a bug: let it end the process as one (exit code 70).
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            }
+        }
+        self.sink.event(&Event::Finished { seconds: start.elapsed().as_secs_f64() });
+        outcomes.into_iter().flatten().collect()
+    }
+
+    /// One root: its layers, then the hand-over.
+    async fn root(self: &Arc<Self>, name: &str) -> Result<RootReport, RootFailure> {
+        let start = Instant::now();
+        let outcome: Result<_, RootFailure> = async {
+            let layers = self.layers(name).await?;
+            let tree = top(&layers);
+            let published =
+                self.publish(name, tree).await.map_err(|error| self.failure(name, None, error))?;
+            Ok((layers, published))
+        }
+        .await;
+        match outcome {
+            Ok((layers, (published, changed))) => {
+                self.sink.event(&Event::RootFinished {
+                    root: name.to_owned(),
+                    tree: published.tree,
+                    path: published.path.clone(),
+                    changed,
+                    seconds: start.elapsed().as_secs_f64(),
+                });
+                Ok(RootReport {
+                    name: name.to_owned(),
+                    tree: published.tree,
+                    path: published.path,
+                    changed,
+                    layers: layers.to_vec(),
+                })
+            }
+            Err(failure) => {
+                self.sink.event(&Event::RootFailed {
+                    root: name.to_owned(),
+                    step: failure.step.clone(),
+                    message: failure.error.to_string(),
+                    log: failure.log.clone(),
+                });
+                Err(failure)
+            }
+        }
+    }
+
+    async fn publish(
+        self: &Arc<Self>,
+        name: &str,
+        tree: Digest,
+    ) -> Result<(rootbuild_roots::publish::Published, bool), StepError> {
+        let (engine, name) = (Arc::clone(self), name.to_owned());
+        let _permit = self.permit().await?;
+        blocking(move || {
+            engine.phase(&name, "checking out");
+            Ok(rootbuild_roots::publish::publish(&engine.store, &name, &tree, &engine.cancel)?)
+        })
+        .await
+    }
+
+    /// The layers of a root, made once however many roots stand on it.
+    fn layers<'a>(
+        self: &'a Arc<Self>,
+        name: &'a str,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Layers> + Send + 'a>> {
+        Box::pin(async move {
+            let cell = {
+                let mut roots = self.roots.lock().unwrap_or_else(PoisonError::into_inner);
+                Arc::clone(roots.entry(name.to_owned()).or_default())
+            };
+            cell.get_or_init(|| self.build_layers(name)).await.clone()
+        })
+    }
+
+    async fn build_layers(self: &Arc<Self>, name: &str) -> Layers {
+        let definition = Arc::clone(&self.definition);
+        let root = known_root(&definition, name);
+        let base = base_of(&definition, root);
+        let steps = Step::of(root, base);
+        self.sink.event(&Event::RootStarted {
+            root: name.to_owned(),
+            steps: steps.iter().map(Step::name).collect(),
+        });
+        let mut layers = Vec::new();
+        for (index, step) in steps.iter().enumerate() {
+            let layer = match step {
+                Step::Base(base) => match &base.kind {
+                    BaseKind::Root(below) => self.standing_on(name, below).await,
+                    _ => self.base_layer(root, base, index).await,
+                },
+                Step::Playbook(playbook) => self.playbook_layer(root, playbook, index, &layers).await,
+            };
+            layers.push(layer.map_err(|error| self.failure(name, Some(step.name()), error))?);
+        }
+        Ok(Arc::new(layers))
+    }
+
+    /// The layer of a root that stands on another root: the other's topmost, under this step's name.
+    async fn standing_on(self: &Arc<Self>, name: &str, below: &str) -> Result<LayerReport, Arc<StepError>> {
+        self.phase(name, &format!("waiting for root `{below}`"));
+        match self.layers(below).await {
+            Ok(layers) => {
+                let top = layers.last().expect("a root has at least its base");
+                Ok(LayerReport {
+                    step: format!("base:{}", known_root(&self.definition, name).base.value),
+                    status: LayerStatus::Cached,
+                    tasks_run: 0,
+                    seconds: 0.0,
+                    ..top.clone()
+                })
+            }
+            Err(failure) if failure.error.is_cancelled() => Err(failure.error),
+            Err(_) => Err(Arc::new(StepError::Dependency(below.to_owned()))),
+        }
+    }
+
+    fn failure(&self, root: &str, step: Option<String>, error: impl Into<Arc<StepError>>) -> RootFailure {
+        let error = error.into();
+        RootFailure {
+            root: root.to_owned(),
+            step,
+            kept: matches!(*error, StepError::Run(_)),
+            error,
+            log: self.logs.existing(root),
+        }
+    }
+
+    fn phase(&self, root: &str, text: &str) {
+        self.sink.event(&Event::Phase { root: root.to_owned(), text: text.to_owned() });
+    }
+
+    async fn permit(&self) -> Result<tokio::sync::SemaphorePermit<'_>, StepError> {
+        let permit = self.permits.acquire().await.expect("the semaphore is never closed");
+        self.cancel.check()?;
+        Ok(permit)
+    }
+}
+
+/// The tree at the top of a root's layers.
+fn top(layers: &[LayerReport]) -> Digest {
+    layers.last().expect("a root has at least its base").record.tree
+}
+
+/// Runs blocking work on a thread of its own.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StepError> + Send + 'static,
+) -> Result<T, StepError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => Err(StepError::Cancelled(Cancelled)),
+    }
+}
+
+/// The root `name` of a definition in which it is known to exist.
+pub(crate) fn known_root<'a>(definition: &'a Definition, name: &str) -> &'a Root {
+    definition.root(name).expect("the name came from the definition")
+}
+
+/// The base of a root.
+pub(crate) fn base_of<'a>(definition: &'a Definition, root: &Root) -> &'a Base {
+    definition.base(&root.base).expect("the definition was validated")
+}

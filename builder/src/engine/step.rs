@@ -1,0 +1,104 @@
+//! The steps of a root and the keys of their layers.
+
+use rootbuild_cache::{Digest, KeyHasher, LayerKey};
+use rootbuild_playbooks::inputs::Project;
+use rootbuild_playbooks::run::{STEP_VERSION, Services};
+use rootbuild_roots::sandbox::Network;
+use serde_json::Value;
+
+use crate::definition::{Ansible, Base, Playbook, Root};
+
+/// The version of how keys are made; raised when the fields of a key change.
+const KEY_VERSION: u64 = 1;
+
+/// One step of a root: what its layer is made by.
+#[derive(Debug, Clone, Copy)]
+pub enum Step<'a> {
+    /// The base, below everything.
+    Base(&'a Base),
+    /// A playbook on top of the layer before.
+    Playbook(&'a Playbook),
+}
+
+impl<'a> Step<'a> {
+    /// All steps of a root, from its base up.
+    pub fn of(root: &'a Root, base: &'a Base) -> Vec<Self> {
+        std::iter::once(Step::Base(base)).chain(root.playbooks.iter().map(Step::Playbook)).collect()
+    }
+
+    /// How people and JSON name it: `base:centos7`, or the playbook as the definition writes it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Base(base) => format!("base:{}", base.name),
+            Self::Playbook(playbook) => playbook.name.clone(),
+        }
+    }
+}
+
+/// The key of a playbook's layer on `parent`: everything but what the playbook reads.
+#[must_use]
+pub fn playbook_key(
+    parent: &Digest,
+    root: &Root,
+    playbook: &Playbook,
+    project: &Project,
+    ansible: &str,
+) -> LayerKey {
+    let path = playbook.path.strip_prefix(&project.dir).unwrap_or(&playbook.path);
+    let mut key = KeyHasher::new("playbook", STEP_VERSION);
+    key.number("key version", KEY_VERSION)
+        .digest("parent", parent)
+        .bytes("playbook", path.as_os_str().as_encoded_bytes())
+        .text("host", &root.host)
+        .text("vars", &canonical(&Value::Object(root.vars.clone())))
+        .text("network", if root.network == Network::Host { "host" } else { "none" })
+        .text("boot", if root.boot { "yes" } else { "no" })
+        .text("services", if root.services == Services::Fail { "fail" } else { "defer" })
+        .text("ansible-core", ansible);
+    LayerKey(key.finish())
+}
+
+/// The Ansible project of a definition, as the playbooks crate wants it.
+#[must_use]
+pub fn project(ansible: &Ansible, store_dir: &std::path::Path) -> Project {
+    Project {
+        dir: ansible.project.clone(),
+        inventory: ansible.inventory.as_ref().map(|path| path.value.clone()),
+        vault_password_file: ansible.vault_password_file.as_ref().map(|path| path.value.clone()),
+        exclude: vec![store_dir.to_owned()],
+    }
+}
+
+/// JSON with sorted keys and no spaces: one text per value.
+fn canonical(value: &Value) -> String {
+    match value {
+        Value::Object(map) => {
+            let mut entries: Vec<_> = map.iter().collect();
+            entries.sort_by_key(|(name, _)| name.as_str());
+            let fields: Vec<String> = entries
+                .into_iter()
+                .map(|(name, value)| format!("{}:{}", Value::from(name.as_str()), canonical(value)))
+                .collect();
+            format!("{{{}}}", fields.join(","))
+        }
+        Value::Array(values) => {
+            let items: Vec<String> = values.iter().map(canonical).collect();
+            format!("[{}]", items.join(","))
+        }
+        scalar => scalar.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_of_vars_is_no_part_of_a_key() {
+        let one: Value = serde_json::from_str(r#"{"b": [1, {"y": null, "x": "é\n"}], "a": true}"#).unwrap();
+        let two: Value = serde_json::from_str(r#"{"a": true, "b": [1, {"x": "é\n", "y": null}]}"#).unwrap();
+        assert_eq!(canonical(&one), canonical(&two));
+        assert_eq!(canonical(&one), r#"{"a":true,"b":[1,{"x":"é\n","y":null}]}"#);
+    }
+}

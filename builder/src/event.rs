@@ -1,0 +1,212 @@
+//! One ordered stream of events: the terminal, `--events` and the logs are sinks of it.
+
+use std::path::PathBuf;
+
+use rootbuild_cache::Digest;
+use rootbuild_playbooks::event::TaskStatus;
+use serde::Serialize;
+
+/// The version of the events' JSON form; raised when a field changes its meaning or goes.
+pub const EVENT_VERSION: u32 = 1;
+
+/// Whether a layer had to be built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LayerStatus {
+    /// A record held: nothing ran.
+    Cached,
+    /// The step ran.
+    Built,
+}
+
+/// Something that happened while provisioning.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// Work on these roots begins.
+    Started {
+        /// The roots, in the order in which they are shown.
+        roots: Vec<String>,
+    },
+    /// A root is looked at; `steps` names its layers from the base up.
+    RootStarted {
+        /// The root.
+        root: String,
+        /// Its steps.
+        steps: Vec<String>,
+    },
+    /// A layer has to be built, and building begins.
+    LayerStarted {
+        /// The root.
+        root: String,
+        /// The step.
+        step: String,
+        /// Where it stands among the root's steps, from 0.
+        index: usize,
+        /// The log that its output goes to.
+        log: PathBuf,
+    },
+    /// A layer is being built by somebody else, who is waited for.
+    Waiting {
+        /// The root.
+        root: String,
+        /// The step.
+        step: String,
+        /// Where it stands among the root's steps, from 0.
+        index: usize,
+        /// Who builds it: "pid 4711", "root `hgweb0`".
+        holder: String,
+    },
+    /// What a step is doing, in a few words.
+    Phase {
+        /// The root.
+        root: String,
+        /// What.
+        text: String,
+    },
+    /// How far the phase is.
+    Progress {
+        /// The root.
+        root: String,
+        /// Done so far.
+        done: u64,
+        /// Of how many.
+        total: u64,
+        /// Whether these are bytes.
+        bytes: bool,
+    },
+    /// A line of a tool's output.
+    Line {
+        /// The root.
+        root: String,
+        /// The line.
+        text: String,
+    },
+    /// A task starts.
+    Task {
+        /// The root.
+        root: String,
+        /// Its name.
+        name: String,
+        /// Where it is written.
+        source: String,
+    },
+    /// A task ended.
+    TaskEnded {
+        /// The root.
+        root: String,
+        /// Its name.
+        name: String,
+        /// Where it is written.
+        source: String,
+        /// How it ended.
+        status: TaskStatus,
+        /// Seconds it took.
+        seconds: f64,
+        /// What it said, if it failed.
+        detail: Option<String>,
+    },
+    /// A service that a playbook wanted running was left to its unit.
+    ServiceDeferred {
+        /// The root.
+        root: String,
+        /// The service.
+        service: String,
+        /// The state it was to have.
+        state: String,
+    },
+    /// Something a person should see.
+    Warning {
+        /// The root.
+        root: String,
+        /// What.
+        text: String,
+    },
+    /// A layer is there.
+    LayerFinished {
+        /// The root.
+        root: String,
+        /// The step.
+        step: String,
+        /// Where it stands among the root's steps, from 0.
+        index: usize,
+        /// How it came.
+        status: LayerStatus,
+        /// Its tree.
+        tree: Digest,
+        /// Tasks that ran.
+        tasks: u64,
+        /// Seconds it took.
+        seconds: f64,
+    },
+    /// A root is ready.
+    RootFinished {
+        /// The root.
+        root: String,
+        /// Its tree.
+        tree: Digest,
+        /// Where it is.
+        path: PathBuf,
+        /// Whether the path shows another tree than before.
+        changed: bool,
+        /// Seconds it took.
+        seconds: f64,
+    },
+    /// A root couldn't be made.
+    RootFailed {
+        /// The root.
+        root: String,
+        /// The step that failed, if it was one.
+        step: Option<String>,
+        /// Why.
+        message: String,
+        /// The log to read, if there is one.
+        log: Option<PathBuf>,
+    },
+    /// All is done.
+    Finished {
+        /// Seconds it took.
+        seconds: f64,
+    },
+}
+
+impl Event {
+    /// The root that the event is about.
+    #[must_use]
+    pub fn root(&self) -> Option<&str> {
+        match self {
+            Self::Started { .. } | Self::Finished { .. } => None,
+            Self::RootStarted { root, .. }
+            | Self::LayerStarted { root, .. }
+            | Self::Waiting { root, .. }
+            | Self::Phase { root, .. }
+            | Self::Progress { root, .. }
+            | Self::Line { root, .. }
+            | Self::Task { root, .. }
+            | Self::TaskEnded { root, .. }
+            | Self::ServiceDeferred { root, .. }
+            | Self::Warning { root, .. }
+            | Self::LayerFinished { root, .. }
+            | Self::RootFinished { root, .. }
+            | Self::RootFailed { root, .. } => Some(root),
+        }
+    }
+}
+
+/// Somewhere events go. Sinks only look: nothing they do changes what is built.
+pub trait EventSink: Send + Sync {
+    /// Takes an event. Called from any thread, one at a time per root in the order of happening.
+    fn event(&self, event: &Event);
+}
+
+/// Several sinks as one.
+#[derive(Default)]
+pub struct Fanout(pub Vec<Box<dyn EventSink>>);
+
+impl EventSink for Fanout {
+    fn event(&self, event: &Event) {
+        for sink in &self.0 {
+            sink.event(event);
+        }
+    }
+}

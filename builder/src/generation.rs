@@ -1,0 +1,124 @@
+//! Generations: which tree each root of a project had at one provision, and what made it.
+//!
+//! `<store>/generations/<project>/<n>.json`, numbered upward; a provision that changes nothing
+//! writes none. Readable without privileges.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rootbuild_cache::{Digest, LayerKey, Record, Result, Store, durable};
+use serde::{Deserialize, Serialize};
+
+use crate::engine::RootReport;
+
+/// The version of the files' form.
+const SCHEMA: u32 = 1;
+
+/// How many generations of a project are kept.
+const KEPT: usize = 50;
+
+/// A layer of a root, as it was.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Layer {
+    /// The step's name.
+    pub step: String,
+    /// The layer's key.
+    pub key: LayerKey,
+    /// What the store said of it.
+    pub record: Record,
+}
+
+/// A root, as it was.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Root {
+    /// Its tree.
+    pub tree: Digest,
+    /// When it got this tree, RFC 3339 in UTC.
+    pub created: String,
+    /// Its layers, from the base up.
+    pub layers: Vec<Layer>,
+}
+
+/// A generation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Generation {
+    /// The version of this form.
+    pub schema: u32,
+    /// The definition, absolute.
+    pub definition: PathBuf,
+    /// When it was made, RFC 3339 in UTC.
+    pub created: String,
+    /// Every root of the project that was ever provisioned.
+    pub roots: BTreeMap<String, Root>,
+}
+
+/// The directory of a project's generations.
+fn directory(store_dir: &Path, definition: &Path) -> PathBuf {
+    let project = Digest::of(definition.as_os_str().as_encoded_bytes());
+    store_dir.join("generations").join(&project.hex()[..16])
+}
+
+/// A project's generations by number, oldest first.
+fn numbers(dir: &Path) -> Vec<u64> {
+    let mut numbers: Vec<u64> = fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_suffix(".json")?.parse().ok())
+        .collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+fn load(dir: &Path, number: u64) -> Option<Generation> {
+    let path = dir.join(format!("{number}.json"));
+    let read = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Generation>(&bytes).ok());
+    let known = read.filter(|generation| generation.schema == SCHEMA);
+    if known.is_none() {
+        tracing::warn!("passing over `{}`, which is no generation this version knows", path.display());
+    }
+    known
+}
+
+/// The newest generation of a project.
+#[must_use]
+pub fn newest(store: &Store, definition: &Path) -> Option<Generation> {
+    let dir = directory(store.dir(), definition);
+    numbers(&dir).into_iter().rev().find_map(|number| load(&dir, number))
+}
+
+/// Writes a new generation when `reports` change anything in the newest one.
+pub fn record(store: &Store, definition: &Path, reports: &[&RootReport]) -> Result<()> {
+    let dir = directory(store.dir(), definition);
+    let _lock = store.lock("generations", None, &|_| (), &|| false)?;
+    let before = newest(store, definition);
+    let now = jiff::Timestamp::now().to_string();
+    let mut roots = before.as_ref().map(|generation| generation.roots.clone()).unwrap_or_default();
+    for report in reports {
+        let layers: Vec<Layer> = report
+            .layers
+            .iter()
+            .map(|layer| Layer { step: layer.step.clone(), key: layer.key, record: (*layer.record).clone() })
+            .collect();
+        match roots.get_mut(&report.name) {
+            Some(root) if root.tree == report.tree => root.layers = layers,
+            _ => {
+                let root = Root { tree: report.tree, created: now.clone(), layers };
+                roots.insert(report.name.clone(), root);
+            }
+        }
+    }
+    if before.is_some_and(|generation| generation.roots == roots) {
+        return Ok(());
+    }
+    fs::create_dir_all(&dir).map_err(rootbuild_cache::Error::io("create", &dir))?;
+    let known = numbers(&dir);
+    let number = known.last().map_or(1, |last| last + 1);
+    let generation = Generation { schema: SCHEMA, definition: definition.to_owned(), created: now, roots };
+    let text = serde_json::to_vec_pretty(&generation).expect("a generation is plain data");
+    durable::write_atomic(&dir.join(format!("{number}.json")), &text, 0o644)?;
+    for old in known.iter().take((known.len() + 1).saturating_sub(KEPT)) {
+        let _ = fs::remove_file(dir.join(format!("{old}.json")));
+    }
+    Ok(())
+}

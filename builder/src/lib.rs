@@ -1,0 +1,14 @@
+//! From a definition to roots: plan, engine and command line.
+
+pub mod cli;
+pub mod definition;
+pub mod engine;
+pub mod event;
+pub mod exit;
+pub mod generation;
+pub mod host;
+pub mod logs;
+pub mod plan;
+pub mod render;
+pub mod signals;
+pub mod sinks;

@@ -1,0 +1,6 @@
+//! Sinks of the event stream.
+
+pub mod bars;
+pub mod json_lines;
+pub mod plain;
+mod words;

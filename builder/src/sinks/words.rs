@@ -1,0 +1,47 @@
+//! The words that both terminal sinks use.
+
+use rootbuild_cache::Digest;
+
+use crate::event::LayerStatus;
+
+/// Seconds for people: `0.4 s`, `12 s`, `3 min 05 s`.
+pub(super) fn seconds(seconds: f64) -> String {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "durations are small and positive"
+    )]
+    let whole = seconds.round() as u64;
+    if seconds < 9.95 {
+        format!("{seconds:.1} s")
+    } else if whole < 60 {
+        format!("{whole} s")
+    } else {
+        format!("{} min {:02} s", whole / 60, whole % 60)
+    }
+}
+
+/// How a layer came, with what ran: `cached`, `built: 34 tasks in 12 s`.
+pub(super) fn layer(status: LayerStatus, tasks: u64, took: f64) -> String {
+    match (status, tasks) {
+        (LayerStatus::Cached, _) => "cached".into(),
+        (LayerStatus::Built, 0) => format!("built in {}", seconds(took)),
+        (LayerStatus::Built, 1) => format!("built: 1 task in {}", seconds(took)),
+        (LayerStatus::Built, tasks) => format!("built: {tasks} tasks in {}", seconds(took)),
+    }
+}
+
+/// The last word on a root.
+pub(super) fn root(tree: &Digest, path: &std::path::Path, changed: bool) -> String {
+    let state = if changed { "updated" } else { "unchanged" };
+    format!("{state}  b3:{}  {}", tree.short(), path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn durations_are_short_and_never_vague() {
+        let texts = [0.04, 0.96, 9.9, 9.96, 59.4, 59.6, 185.0].map(super::seconds);
+        assert_eq!(texts, ["0.0 s", "1.0 s", "9.9 s", "10 s", "59 s", "1 min 00 s", "3 min 05 s"]);
+    }
+}
