@@ -1,0 +1,10 @@
+//! The product as a user meets it: the real binary, real nspawn, real ansible-core, real rpm.
+//! One binary, so that bases and toolchains are built once for all tests.
+
+mod archive;
+mod bad_input;
+mod caching;
+mod debian;
+mod el7;
+mod interrupted;
+mod support;

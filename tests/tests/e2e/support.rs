@@ -1,0 +1,59 @@
+//! What several tests define alike.
+
+use rootbuild_tests::{Project, Ran};
+
+/// The EL7-shaped base with everything in `@core`, under the same text (so: the same layer) everywhere.
+pub(crate) const EL7: &str = r#"
+[base.el7]
+source = "rpm"
+repos = ["bases/el7.repo"]
+packages = ["@core"]
+
+[ansible]
+core = "2.16.19"
+"#;
+
+/// A project with the EL7 base, `roots` (TOML) and one playbook `site.yml`.
+pub(crate) fn el7_project(roots: &str, playbook: &str) -> Project {
+    let project = Project::new();
+    project.write_standin_repo();
+    project.write("rootbuild.toml", &format!("{EL7}\n{roots}"));
+    project.write("site.yml", playbook);
+    project
+}
+
+/// The `status` of every layer of every root that a `provision --json` printed, in order.
+pub(crate) fn statuses(ran: &Ran) -> Vec<String> {
+    let result = ran.json();
+    let roots = result["roots"].as_array().expect("roots").iter();
+    roots
+        .flat_map(|root| root["layers"].as_array().expect("layers").clone())
+        .map(|layer| layer["status"].as_str().expect("status").to_owned())
+        .collect()
+}
+
+/// Tasks that ran in all layers of all roots that a `provision --json` printed.
+pub(crate) fn tasks_run(ran: &Ran) -> u64 {
+    let result = ran.json();
+    let roots = result["roots"].as_array().expect("roots").iter();
+    roots
+        .flat_map(|root| root["layers"].as_array().expect("layers").clone())
+        .map(|layer| layer["tasks_run"].as_u64().expect("tasks_run"))
+        .sum()
+}
+
+/// Mounts, nspawn processes and staging directories that a project's store still has.
+pub(crate) fn leftovers(project: &Project) -> Vec<String> {
+    let store = project.store().to_string_lossy().into_owned();
+    let mut found = Vec::new();
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+    found.extend(mounts.lines().filter(|line| line.contains(&store)).map(str::to_owned));
+    for process in std::fs::read_dir("/proc").expect("/proc").flatten() {
+        let Ok(command) = std::fs::read(process.path().join("cmdline")) else { continue };
+        let command = String::from_utf8_lossy(&command).replace('\0', " ");
+        if command.contains("systemd-nspawn") && command.contains(&store) {
+            found.push(command);
+        }
+    }
+    found
+}
