@@ -1,11 +1,33 @@
 //! Running things in a root: a [`SandboxSpec`] is pure data, [`Nspawn`] starts it.
+//!
+//! # What holds
+//! - The sandbox has its own mount, process, network (unless [`Network::Host`]), IPC and UTS
+//!   namespaces and a control group of its own. No mount is made in the host's namespace.
+//! - It dies with the process that started it, however that dies: the whole sandbox is a process
+//!   namespace whose first process is killed by the kernel with its starter.
+//! - Nothing is left in the root but what the payload wrote (and empty mount points, for binds whose
+//!   target isn't there already: put them below `/run`).
+//!
+//! # How it is started
+//! `setpriv` (die with the starter) → `guard.sh` (enter the control group) → `unshare` (namespaces) →
+//! `enter.sh` (mounts) → `systemd-nspawn` → the payload, as process 1 of the root.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::ChildStdout;
 
-use crate::cancel::Cancel;
+use crate::cancel::{Cancel, Cancelled};
 use crate::working::RootMount;
+
+mod cgroup;
+mod command;
+mod nspawn;
+mod resolv;
+mod running;
+mod tail;
+
+pub use nspawn::Nspawn;
+pub use running::Running;
+pub use tail::Tail;
 
 /// Whether the sandbox sees the host's network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -22,9 +44,10 @@ pub enum Network {
 pub struct Bind {
     /// On the host, absolute.
     pub source: PathBuf,
-    /// In the root, absolute.
+    /// In the root, absolute. Where it isn't there, a mount point is made and stays in the root, so
+    /// this is best below `/run`.
     pub target: PathBuf,
-    /// Whether it can be written from inside.
+    /// Whether it can't be written from inside.
     pub read_only: bool,
 }
 
@@ -44,11 +67,11 @@ pub struct SandboxSpec {
     pub name: String,
     /// The root.
     pub root: RootMount,
-    /// Whether the root can be written. With `false` changes fail.
+    /// Whether the root can be written. With `false` changes fail (`/tmp` and `/run` are private then).
     pub writable: bool,
-    /// What runs, an absolute path in the root first. Ignored with `boot` (systemd runs then).
+    /// What runs, an absolute path in the root first. With `boot`, systemd runs it as a service.
     pub argv: Vec<OsString>,
-    /// Environment of what runs.
+    /// Environment of what runs. Nothing of the caller's environment is added.
     pub env: Vec<(String, String)>,
     /// Host paths shown inside.
     pub binds: Vec<Bind>,
@@ -67,44 +90,94 @@ pub struct SandboxSpec {
 /// A sandbox couldn't be run.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
-    // variants by the implementation: NotFound (nspawn missing), NotRoot, Start, Io, Died{status, tail}, Cancelled
+    /// The caller isn't root.
+    #[error("running things in a root needs root privileges")]
+    NotRoot,
+    /// A tool of the host is missing.
+    #[error("`{program}` isn't installed on this host")]
+    NotFound {
+        /// The tool.
+        program: &'static str,
+        /// The Debian package it comes in.
+        package: &'static str,
+    },
+    /// systemd-nspawn is too old.
+    #[error("systemd-nspawn is version {found}, at least {needed} is needed")]
+    TooOld {
+        /// The host's version.
+        found: u32,
+        /// The first version that will do.
+        needed: u32,
+    },
+    /// The specification makes no sense.
+    #[error("bad sandbox specification: {0}")]
+    Spec(String),
+    /// The first process couldn't be started.
+    #[error("can't start `{program}`")]
+    Start {
+        /// The program.
+        program: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// An operating-system call failed on a path.
+    #[error("can't {action} `{}`", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// The sandbox couldn't be set up: the payload never ran.
+    #[error("can't set up the sandbox `{name}`\n{tail}")]
+    Setup {
+        /// The sandbox's name.
+        name: String,
+        /// The last lines on stderr.
+        tail: String,
+    },
+    /// It was killed, or its end couldn't be seen.
+    #[error("the sandbox `{name}` died ({status})\n{tail}")]
+    Died {
+        /// The sandbox's name.
+        name: String,
+        /// How.
+        status: String,
+        /// The last lines on stderr.
+        tail: String,
+    },
+    /// The payload was asked to end, and didn't.
+    #[error("the sandbox `{name}` didn't end within {seconds} s and was killed\n{tail}")]
+    Stuck {
+        /// The sandbox's name.
+        name: String,
+        /// How long was waited.
+        seconds: u64,
+        /// The last lines on stderr.
+        tail: String,
+    },
+    /// The work was cancelled; everything in the sandbox was killed.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+impl SandboxError {
+    /// What to do next, if there is something to say.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotRoot => Some("run it as root, e.g. with `sudo`".to_owned()),
+            Self::NotFound { package, .. } => Some(format!("apt-get install {package}")),
+            Self::TooOld { .. } => Some("upgrade the package systemd-container".to_owned()),
+            _ => None,
+        }
+    }
 }
 
 /// Starts sandboxes.
 pub trait Sandbox: Send + Sync {
     /// Starts one; returns as soon as the process runs (what "ready" means is the payload's affair).
     fn start(&self, spec: &SandboxSpec, cancel: &Cancel) -> Result<Running, SandboxError>;
-}
-
-/// systemd-nspawn, in a mount namespace of its own.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Nspawn;
-
-impl Sandbox for Nspawn {
-    fn start(&self, spec: &SandboxSpec, cancel: &Cancel) -> Result<Running, SandboxError> {
-        let _ = (spec, cancel);
-        unimplemented!()
-    }
-}
-
-/// A running sandbox. Dropping it kills everything inside.
-#[derive(Debug)]
-pub struct Running {}
-
-impl Running {
-    /// The payload's stdout ([`Console::Pipe`] only, once).
-    pub fn take_stdout(&mut self) -> Option<ChildStdout> {
-        unimplemented!()
-    }
-
-    /// Closes stdin (which asks the payload to end), waits, and gives its exit code
-    /// (128 + signal when it was killed). stderr's last lines are in the error.
-    pub fn stop(self) -> Result<i32, SandboxError> {
-        unimplemented!()
-    }
-
-    /// Waits for the payload to end by itself.
-    pub fn wait(self) -> Result<i32, SandboxError> {
-        unimplemented!()
-    }
 }
