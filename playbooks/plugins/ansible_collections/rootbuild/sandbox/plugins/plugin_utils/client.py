@@ -1,0 +1,152 @@
+"""The controller's end of the agent's socket. Knows nothing of Ansible."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import typing as t
+
+from . import wire
+
+
+class AgentError(Exception):
+    """A request could not be carried out."""
+
+
+class AgentGone(AgentError):
+    """There is nobody at the other end of the socket (any more)."""
+
+
+class Ended(t.NamedTuple):
+    """How a command ended."""
+
+    code: int
+    stdout: bytes
+    stderr: bytes
+    how: str
+
+
+class Client:
+    """One connection to an agent. One request at a time."""
+
+    def __init__(self, path: str) -> None:
+        self._reader = wire.Reader()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            _connect(self._socket, path)
+            self._send(wire.message(wire.HELLO, {"protocol": wire.PROTOCOL}))
+            kind, payload = self._next()
+        except BaseException:
+            self._socket.close()
+            raise
+        if kind == wire.FAILURE:
+            self._socket.close()
+            raise AgentError(wire.parse(payload).get("message", "refused"))
+        self.agent = wire.parse(payload)
+
+    def close(self) -> None:
+        """Ends the connection; a command that still runs is ended too."""
+        self._socket.close()
+
+    def execute(self, command: bytes, data: bytes | None = None) -> Ended:
+        """Runs a shell command in the root. Output and input flow at the same time, whatever
+        their sizes."""
+        body = {"command": command.decode("latin-1"), "input": data is not None}
+        pending = [wire.message(wire.EXEC, body)]
+        if data is not None:
+            pending += [wire.frame(wire.DATA, piece) for piece in wire.split(data)]
+            pending.append(wire.frame(wire.END))
+        return self._converse(b"".join(pending))
+
+    def _converse(self, pending: bytes) -> Ended:
+        output: dict[bytes, list[bytes]] = {wire.OUT: [], wire.ERR: []}
+        unsent = memoryview(pending)
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        answer: tuple[bytes, bytes] | None = None
+        while True:
+            if unsent:
+                unsent = unsent[self._send_some(unsent) :]
+            if answer is not None and not unsent:
+                break
+            poll.modify(self._socket, select.POLLIN | (select.POLLOUT if unsent else 0))
+            if poll.poll()[0][1] & ~select.POLLOUT:
+                self._receive()
+            while (item := self._reader.next()) is not None:
+                kind, payload = item
+                if kind in output:
+                    output[kind].append(payload)
+                else:
+                    answer = item
+        body = self._status(*answer)
+        out, err = (b"".join(output[kind]) for kind in (wire.OUT, wire.ERR))
+        return Ended(body["code"], out, err, body.get("how", ""))
+
+    def put(self, source: t.BinaryIO, path: bytes) -> None:
+        """Writes a file in the root; a new one gets mode 0600."""
+        self._send(wire.message(wire.PUT, {"path": path.decode("latin-1")}))
+        while piece := source.read(wire.CHUNK):
+            self._send(wire.frame(wire.DATA, piece))
+        self._send(wire.frame(wire.END))
+        self._status(*self._next())
+
+    def get(self, path: bytes, target: t.BinaryIO) -> None:
+        """Reads a file in the root."""
+        self._send(wire.message(wire.GET, {"path": path.decode("latin-1")}))
+        while True:
+            kind, payload = self._next()
+            if kind != wire.OUT:
+                break
+            target.write(payload)
+        self._status(kind, payload)
+
+    def _status(self, kind: bytes, payload: bytes) -> dict[str, t.Any]:
+        body = wire.parse(payload)
+        if kind == wire.STATUS:
+            return body
+        raise AgentError(body.get("message", "the agent refused"))
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._socket.sendall(data)
+        except OSError as error:
+            raise AgentGone(f"the agent is gone: {error.strerror}") from error
+
+    def _send_some(self, data: memoryview) -> int:
+        try:
+            return self._socket.send(data, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise AgentGone(f"the agent is gone: {error.strerror}") from error
+
+    def _receive(self) -> None:
+        try:
+            data = self._socket.recv(1 << 18)
+        except OSError as error:
+            raise AgentGone(f"the agent is gone: {error.strerror}") from error
+        if not data:
+            raise AgentGone("the agent is gone: it closed the connection")
+        self._reader.feed(data)
+
+    def _next(self) -> tuple[bytes, bytes]:
+        while (item := self._reader.next()) is None:
+            self._receive()
+        return item
+
+
+def _connect(sock: socket.socket, path: str) -> None:
+    """Connects to a path of any length: the kernel takes 107 bytes, so it is reached through its
+    directory's descriptor."""
+    directory, name = os.path.split(path)
+    try:
+        fd = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+    except OSError as error:
+        raise AgentGone(f"there is no agent at {path!r}: {error.strerror}") from error
+    try:
+        sock.connect(f"/proc/self/fd/{fd}/{name}")
+    except OSError as error:
+        raise AgentGone(f"there is no agent at {path!r}: {error.strerror}") from error
+    finally:
+        os.close(fd)

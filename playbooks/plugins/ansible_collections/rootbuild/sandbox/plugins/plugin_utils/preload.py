@@ -1,0 +1,105 @@
+"""Does in the controller, once, what each of its forked workers would do again."""
+
+from __future__ import annotations
+
+import gc
+import os
+import shutil
+import typing as t
+
+import ansible.executor.module_common  # noqa: F401
+import ansible.executor.process.worker  # noqa: F401
+import ansible.executor.task_executor  # noqa: F401
+import ansible.template  # noqa: F401
+import multiprocessing.popen_fork  # noqa: F401
+import multiprocessing.queues  # noqa: F401
+from ansible import constants as C
+from ansible.plugins import loader
+from ansible.utils.display import Display
+
+display = Display()
+CONNECTIONS = ("rootbuild.sandbox.agent", "ansible.builtin.local")
+CACHE = "ansiballz_cache"
+
+
+def _try(load: t.Callable[[], t.Any]) -> None:
+    # Whatever cannot be loaded here is reported by the worker that needs it.
+    try:
+        load()
+    except Exception as error:  # noqa: BLE001
+        display.vvv(f"rootbuild: not preloaded: {error}")
+
+
+def common() -> None:
+    """Loads what nearly every task needs."""
+    _try(lambda: loader.shell_loader.get("sh"))
+    for plugins in (loader.filter_loader, loader.test_loader):
+        _try(lambda plugins=plugins: list(plugins.all()))
+    for name in CONNECTIONS:
+        _try(lambda name=name: loader.connection_loader.get(name, class_only=True))
+
+
+class Tasks:
+    """Loads each task's action before the first worker that runs it."""
+
+    def __init__(self) -> None:
+        self._seen: set[t.Any] = set()
+
+    def load(self, task: t.Any) -> None:
+        """Loads what the task needs. What is there by the first task lives as long as the run."""
+        first = not self._seen
+        key = task.action, tuple(task.collections or ()), task.become_method if task.become else None
+        if key in self._seen:
+            return
+        self._seen.add(key)
+        _try(lambda: self._action(task))
+        if task.become:
+            _try(lambda: loader.become_loader.get(task.become_method, class_only=True))
+        if first:
+            gc.collect()
+            gc.freeze()
+
+    @staticmethod
+    def _action(task: t.Any) -> None:
+        loader.module_loader.find_plugin_with_context(task.action, collection_list=task.collections)
+        if not loader.action_loader.get(task.action, class_only=True, collection_list=task.collections):
+            loader.action_loader.get("ansible.legacy.normal", class_only=True)
+
+
+class Payloads:
+    """Keeps AnsiballZ payloads between runs. They are made anew by whoever does not find one, so
+    every failure here is only slower."""
+
+    def __init__(self, kept: str | None) -> None:
+        self._kept = kept
+        self._used = os.path.join(C.DEFAULT_LOCAL_TMP, CACHE)
+
+    def bring(self) -> None:
+        """Gives this run what earlier ones have made."""
+        if self._kept and os.path.isdir(self._kept):
+            self._copy(self._kept, self._used)
+
+    def keep(self) -> None:
+        """Gives later runs what this one has made."""
+        if self._kept and os.path.isdir(self._used):
+            self._copy(self._used, self._kept)
+
+    @staticmethod
+    def _copy(source: str, target: str) -> None:
+        try:
+            os.makedirs(target, mode=0o700, exist_ok=True)
+            for name in os.listdir(source):
+                if name.endswith((".lock", "-part", ".new")):
+                    continue
+                old, new = os.path.join(source, name), os.path.join(target, name)
+                if os.path.exists(new):
+                    continue
+                try:
+                    os.link(old, new)
+                except OSError:
+                    # Another file system, or another run was faster: never half a file.
+                    part = f"{new}.{os.getpid()}.new"
+                    shutil.copyfile(old, part)
+                    os.rename(part, new)
+        except OSError as error:
+            display.vvv(f"rootbuild: payloads are not kept: {error}")

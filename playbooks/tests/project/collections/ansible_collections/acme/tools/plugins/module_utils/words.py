@@ -1,0 +1,2 @@
+def backwards(word):
+    return word[::-1]
