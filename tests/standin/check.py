@@ -6,8 +6,11 @@ rootbuild's rpm base does (resolve, install offline, convert the rpm database), 
 from OUT over HTTP. Each check prints a line; the exit code is 1 if any failed.
 """
 import argparse
+import gzip
+import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -168,9 +171,37 @@ def check_services(root, check):
     check.that("core: memcached answers", "VERSION" in cache, cache)
 
 
+def check_refusals(scratch, out, bad, check):
+    """rpm, told to verify everything, takes the good package and none of the bad."""
+    root, home = scratch / "empty", scratch / "home"
+    (root / "var/lib/rpm").mkdir(parents=True)
+    env = {**os.environ, "HOME": str(home), "LC_ALL": "C"}
+    for args in ("--initdb",), ("--import", out / "RPM-GPG-KEY-standin"):
+        subprocess.run(["rpm", "--root", root, *args], env=env, check=True)
+
+    def accepts(package):
+        done = subprocess.run(["rpm", "--root", root, "-i", "--test", "--nodeps", package], env=env, capture_output=True, text=True)
+        return done.returncode == 0, done.stderr
+
+    def listed(variant):
+        primary = next((bad / variant / "repodata").glob("*-primary.xml.gz"))
+        return re.search('pkgid="YES">([0-9a-f]+)<', gzip.decompress(primary.read_bytes()).decode())[1]
+
+    good, said = accepts(next((out / "updates/Packages").glob("standin-hello-*.rpm")))
+    check.that("variants: the good package is taken", good, said)
+    fits = {"unsigned": True, "wrongkey": True, "tampered": True, "badsum": False}
+    for variant, fit in fits.items():
+        package = next((bad / variant / "Packages").glob("*.rpm"))
+        taken, said = accepts(package)
+        check.that(f"variants: {variant} is refused", not taken, said)
+        check.that(f"variants: {variant} {'fits' if fit else 'does not fit'} its metadata",
+                   (hashlib.sha256(package.read_bytes()).hexdigest() == listed(variant)) == fit)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
+    parser.add_argument("--variants", type=Path, help="bad repositories made from OUT: checks that they are bad")
     parser.add_argument("--scratch", type=Path, help="kept afterwards (default: a temporary directory)")
     args = parser.parse_args()
     if os.geteuid() != 0:
@@ -191,6 +222,8 @@ def main():
         pythons = small.out_of("ls /usr/bin | grep -E '^python|^dnf'; ls -d /usr/lib/python* /usr/libexec/platform-python 2>/dev/null")
         check.that("py27: Python 2.7 is the only Python, and there is no dnf",
                    pythons.split() == ["python", "python2", "python2.7", "/usr/lib/python2.7"], pythons)
+        if args.variants:
+            check_refusals(scratch, out, args.variants, check)
         print(f"{len(core.packages)} packages in @core, {len(small.packages)} in @py27-minimal; {check.failed} failed")
     finally:
         if not args.scratch:

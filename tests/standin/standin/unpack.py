@@ -12,11 +12,11 @@ from .run import StandinError, clean_env, run
 # Whole directories that are left out.
 STRIP = """
 etc/apt etc/alternatives etc/default etc/dpkg etc/init.d etc/logcheck etc/runit etc/sv etc/ufw etc/update-motd.d
-etc/apparmor.d etc/libreport usr/share/applications usr/share/apport usr/share/bash-completion usr/share/binfmts
+etc/X11 etc/apparmor.d etc/cron.d/e2scrub_all etc/gss etc/libreport usr/share/applications usr/share/apport usr/share/bash-completion usr/share/binfmts
 usr/share/bug usr/share/debhelper usr/share/doc usr/share/doc-base usr/share/emacs usr/share/gdb usr/share/icons
 usr/share/info usr/share/initramfs-tools usr/share/lintian usr/share/locale usr/share/man usr/share/menu
-usr/share/perl5 usr/share/pixmaps usr/share/pkgconfig usr/share/polkit-1 usr/share/readme usr/share/runit
-usr/share/zsh usr/lib/mime usr/lib/valgrind usr/include usr/lib/sysusers.d usr/lib/lsb var/lib/polkit-1
+usr/share/debianutils usr/share/gcc usr/share/libc-bin usr/share/pam-configs usr/share/perl5 usr/share/pixmaps usr/share/pkgconfig usr/share/polkit-1 usr/share/readme usr/share/runit
+usr/share/zsh usr/lib/mime usr/lib/valgrind usr/include usr/lib/sysusers.d usr/lib/lsb var/lib/polkit-1 var/lib/slapd var/log/runit
 """.split() + [f"etc/rc{level}.d" for level in "0123456S"]
 STRIP_RE = re.compile(r"(?:%s)(?:/|$)|.*\.(?:la|md5sum|md5sums)$" % "|".join(map(re.escape, STRIP)))
 MERGE_RE = re.compile(r"(bin|sbin|lib|lib64)(/|$)")

@@ -162,6 +162,8 @@ def slapd(pkg):
     s.rename("usr/lib/ldap", "usr/lib64/openldap")
     s.link("usr/lib/ldap", "../lib64/openldap")
     s.write("usr/share/openldap-servers/slapd.ldif", SLAPD_LDIF)
+    s.write("usr/share/openldap-servers/DB_CONFIG.example", "set_cachesize 0 268435456 1\nset_lg_regionmax 262144\n"
+            "set_lg_bsize 2097152\n")
     s.write("usr/lib/systemd/system/slapd.service", SLAPD_SERVICE)
     s.write("usr/lib/tmpfiles.d/slapd.conf", "d /run/openldap 755 ldap ldap\nd /run/slapd 755 ldap ldap\nL /run/ldapi - - - - slapd/ldapi\n")
     s.write("etc/sysconfig/slapd", '# OpenLDAP server configuration\nSLAPD_URLS="ldapi:/// ldap:///"\n')

@@ -86,6 +86,7 @@ MAILTO=root
 RSYSLOG_CONF = """# rsyslog configuration file
 module(load="imuxsock")
 module(load="imjournal" StateFile="imjournal.state")
+module(load="builtin:omfile" Template="RSYSLOG_TraditionalFileFormat")
 global(workDirectory="/var/lib/rsyslog")
 include(file="/etc/rsyslog.d/*.conf" mode="optional")
 *.info;mail.none;authpriv.none;cron.none                /var/log/messages
@@ -147,7 +148,7 @@ def pam(pkg):
     for kind in ("auth", "account", "password", "session"):
         p.write(f"etc/pam.d/common-{kind}", f"{kind} include system-auth\n")
     p.write("etc/pam.d/common-session-noninteractive", "session include system-auth\n")
-    p.remove("usr/share/pam", "usr/share/pam-configs", "usr/sbin/pam-auth-update", "usr/sbin/pam_getenv")
+    p.remove("usr/share/pam", "usr/sbin/pam-auth-update", "usr/sbin/pam_getenv")
     p.mkdir("etc/security/limits.d")
     p.set("usr/sbin/unix_chkpwd", mode=0o4755)
 
