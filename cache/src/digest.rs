@@ -137,3 +137,66 @@ impl KeyHasher {
         Digest(*self.0.finalize().as_bytes())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Keys lie in every store there is. If one of these changes, everybody's cache is lost.
+    #[test]
+    fn known_keys_never_change() {
+        let mut key = KeyHasher::new("step", 3);
+        assert_eq!(
+            key.finish().to_string(),
+            "b3:259ca38e77478b06c5da371ecc81543f0aa35451c3b0d4a8f10e08905f9d472e"
+        );
+        key.text("playbook", "site.yml").number("forks", 5).digest("parent", &Digest::of(b"parent"));
+        key.bytes("raw", &[0, 255]).list("tags", ["a", "bc"]);
+        assert_eq!(
+            key.finish().to_string(),
+            "b3:9989f3fb20b8927dd22c6fd8c9f6bf3a85659645a0de98ed8f2373d4c7bc64bc"
+        );
+        assert_eq!(
+            Digest::of(b"").to_string(),
+            "b3:af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
+        );
+    }
+
+    #[test]
+    fn fields_cannot_be_confused_with_one_another() {
+        let key = |add: &dyn Fn(&mut KeyHasher)| {
+            let mut key = KeyHasher::new("step", 1);
+            add(&mut key);
+            key.finish()
+        };
+        let keys = [
+            key(&|_| ()),
+            key(&|key| _ = key.text("a", "")),
+            key(&|key| _ = key.text("", "a")),
+            key(&|key| _ = key.text("a", "b").text("c", "d")),
+            key(&|key| _ = key.text("a", "bc").text("", "d")),
+            key(&|key| _ = key.list("a", ["b", "c"])),
+            key(&|key| _ = key.list("a", ["bc"])),
+            key(&|key| _ = key.list("a", ["c", "b"])),
+            key(&|key| _ = key.list("a", Vec::<&str>::new())),
+            KeyHasher::new("step", 2).finish(),
+            KeyHasher::new("steps", 1).finish(),
+        ];
+        for (at, key) in keys.iter().enumerate() {
+            assert!(!keys[..at].contains(key), "key {at}");
+        }
+    }
+
+    #[test]
+    fn a_digest_reads_back_what_it_writes() {
+        let digest = Digest::of(b"x");
+        assert_eq!(digest.to_string().parse(), Ok(digest));
+        assert_eq!(digest.hex().parse(), Ok(digest));
+        assert_eq!(serde_json::from_str::<Digest>(&serde_json::to_string(&digest).unwrap()).unwrap(), digest);
+        for wrong in
+            ["", "b3:", "b3:12", &format!("b3:{}", "g".repeat(64)), &format!("b3:b3:{}", "0".repeat(64))]
+        {
+            assert!(wrong.parse::<Digest>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -171,18 +171,6 @@ impl Store {
         Lock::try_acquire(&self.lock_path(name)?, true, purpose)
     }
 
-    /// Who holds the lock `name`, as far as its file tells; `None` when nobody does.
-    pub fn lock_holder(&self, name: &str) -> Result<Option<Holder>> {
-        let path = self.lock_path(name)?;
-        if !path.exists() {
-            return Ok(None);
-        }
-        Ok(match Lock::try_acquire(&path, true, "")? {
-            Some(_free) => None,
-            None => Some(holder(&path)),
-        })
-    }
-
     fn lock_path(&self, name: &str) -> Result<PathBuf> {
         self.writable()?;
         Ok(self.dir().join("locks").join(file_name(name)))

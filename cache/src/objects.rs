@@ -6,10 +6,10 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{MutexGuard, PoisonError};
 
@@ -36,6 +36,15 @@ static ZEROS: [u8; PIECE] = [0; PIECE];
 thread_local! {
     /// One read buffer per thread: fresh pages for every file would cost more than reading it.
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Lends this thread's buffer to `work`. It is taken out meanwhile, not borrowed: hashing in many
+/// threads may run other tasks of the caller's in this one before it returns, another file's too.
+fn with_buffer<R>(work: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+    let mut buffer = BUFFER.take();
+    let done = work(&mut buffer);
+    BUFFER.set(buffer);
+    done
 }
 
 /// Objects that were put and aren't durable yet.
@@ -93,7 +102,7 @@ impl Store {
             Err(error) => Err(reading(file)(error)),
         };
         if size <= IN_MEMORY as u64 && !has_holes(file, size) {
-            return BUFFER.with_borrow_mut(|buffer| {
+            return with_buffer(|buffer| {
                 let content = read_whole(file, size, buffer)?;
                 unchanged()?;
                 Ok((self.put_bytes(content)?, size))
@@ -114,7 +123,7 @@ impl Store {
         if copied != digest {
             return Err(changed(file));
         }
-        self.add(digest, size, replace, &target, temporary)?;
+        self.add(digest, size, replace, temporary);
         Ok((digest, size))
     }
 
@@ -179,7 +188,7 @@ impl Store {
         if let Known::No { replace } = self.known(&digest, size) {
             let (target, temporary) = self.temporary()?;
             target.write_all_at(bytes, 0).map_err(Error::io("write", &temporary.path))?;
-            self.add(digest, size, replace, &target, temporary)?;
+            self.add(digest, size, replace, temporary);
         }
         Ok(digest)
     }
@@ -199,27 +208,23 @@ impl Store {
     /// A new file in this process' staging directory.
     fn temporary(&self) -> Result<(File, Temporary)> {
         let path = self.temporary_path()?;
-        let file = File::create_new(&path).map_err(Error::io("make", &path))?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o400)
+            .open(&path)
+            .map_err(Error::io("make", &path))?;
         Ok((file, Temporary { path, kept: false }))
     }
 
-    fn add(
-        &self,
-        digest: Digest,
-        size: u64,
-        replace: bool,
-        file: &File,
-        mut temporary: Temporary,
-    ) -> Result<()> {
-        file.set_permissions(Permissions::from_mode(0o400))
-            .map_err(Error::io("set the mode of", &temporary.path))?;
+    fn add(&self, digest: Digest, size: u64, replace: bool, mut temporary: Temporary) {
         let mut pending = self.waiting();
         // Another thread may have put the same meanwhile; then this copy goes.
         if let std::collections::hash_map::Entry::Vacant(place) = pending.objects.entry(digest) {
             place.insert(Waiting { path: temporary.path.clone(), size, replace });
             temporary.kept = true;
         }
-        Ok(())
     }
 
     fn give_name(&self, digest: &Digest, object: &Waiting) -> Result<()> {
@@ -340,7 +345,7 @@ fn stream(source: &File, size: u64, copy: Option<(&File, &Path)>) -> Result<Dige
         target.set_len(size).map_err(Error::io("write", path))?;
     }
     let mut hasher = blake3::Hasher::new();
-    BUFFER.with_borrow_mut(|buffer| {
+    with_buffer(|buffer| {
         if buffer.len() < PIECE {
             buffer.resize(PIECE, 0);
         }

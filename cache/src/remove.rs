@@ -54,7 +54,7 @@ pub fn remove_tree(path: &Path) -> Result<()> {
         let before = remover.removed;
         remover.failure = None;
         let top = remover.top.try_clone().map_err(Error::io("remove", path))?;
-        remover.empty(top, &mut path.to_owned(), 0);
+        remover.empty(top.as_fd(), &mut path.to_owned(), 0);
         match rustix::fs::unlinkat(&parent, &name, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT) => return Ok(()),
             // What was moved up from the depth, or what someone put there meanwhile.
@@ -136,17 +136,17 @@ struct Remover {
 
 impl Remover {
     /// Removes what is in `dir`, as far as it can be. `path` is for messages.
-    fn empty(&mut self, dir: OwnedFd, path: &mut PathBuf, depth: usize) {
-        let names = match self.list(dir.as_fd()) {
+    fn empty(&mut self, dir: BorrowedFd<'_>, path: &mut PathBuf, depth: usize) {
+        let names = match self.list(dir) {
             Ok(names) => names,
             Err(error) => return self.fail(path, error),
         };
         for (name, kind) in names {
             path.push(OsStr::from_bytes(name.to_bytes()));
             let done = if kind == FileType::Directory {
-                self.remove_directory(dir.as_fd(), &name, path, depth)
+                self.remove_directory(dir, &name, path, depth)
             } else {
-                with_permission(dir.as_fd(), || rustix::fs::unlinkat(&dir, &name, AtFlags::empty()))
+                with_permission(dir, || rustix::fs::unlinkat(dir, &name, AtFlags::empty()))
             };
             match done {
                 Ok(()) => self.removed += 1,
@@ -166,7 +166,7 @@ impl Remover {
     ) -> rustix::io::Result<()> {
         let inner = open_directory(dir, name)?;
         if depth < DEEPEST {
-            self.empty(inner, path, depth + 1);
+            self.empty(inner.as_fd(), path, depth + 1);
             let removed = with_permission(dir, || rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR));
             return match removed {
                 // The reason is known: whatever in it couldn't be removed.

@@ -15,6 +15,11 @@ pub use paths::{base_name, compare_paths, parent_path};
 
 use merkle::Directory;
 
+#[cfg(test)]
+mod strategy;
+#[cfg(test)]
+mod tests;
+
 /// A modification time. Kept and restored, never part of a tree's identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Mtime {

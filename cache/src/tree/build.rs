@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::merkle::{self, Directory};
-use super::{Entry, Kind, Meta, Tree, compare_paths, parent_path, paths};
+use super::{Entry, Kind, Meta, Tree, base_name, compare_paths, parent_path, paths};
 
 /// Entries in one tree.
 pub(super) const MAX_ENTRIES: usize = 1 << 24;
@@ -135,9 +135,6 @@ fn check_entry(entry: &Entry) -> Result<(), TreeError> {
     if entry.path.len() > MAX_PATH {
         return Err(TreeError::Path { path: path(), fault: "is longer than 65,536 bytes" });
     }
-    if let Some(fault) = paths::fault(&entry.path) {
-        return Err(TreeError::Path { path: path(), fault });
-    }
     match meta_fault(&entry.meta).or_else(|| kind_fault(entry)) {
         Some(fault) => Err(TreeError::Meta { path: path(), fault }),
         None => Ok(()),
@@ -252,6 +249,15 @@ fn holder(entries: &[Entry], at: usize, target: &[u8]) -> Result<usize, TreeErro
     Ok(holder)
 }
 
+/// What is wrong with an entry whose path is malformed or whose parent is missing.
+fn unfit(entry: &Entry) -> TreeError {
+    let path = entry.path.clone();
+    match paths::fault(&path) {
+        Some(fault) => TreeError::Path { path, fault },
+        None => TreeError::Parent { path },
+    }
+}
+
 /// Finds the directories and their extents; every entry must have a directory as its parent.
 fn find_directories(entries: &[Entry]) -> Result<Vec<Directory>, TreeError> {
     match entries.first() {
@@ -262,7 +268,12 @@ fn find_directories(entries: &[Entry]) -> Result<Vec<Directory>, TreeError> {
     // Numbers of the directories that the current entry is below.
     let mut open = vec![0usize];
     for (at, entry) in entries.iter().enumerate().skip(1) {
+        // The parent's path is one of the tree, and sound; only the last component is news.
+        let name = base_name(&entry.path);
         let parent = parent_path(&entry.path).unwrap_or_default();
+        if paths::name_fault(name).is_some() || entry.path.first() == Some(&b'/') {
+            return Err(unfit(entry));
+        }
         while let Some(number) = open.last().copied() {
             if entries[directories[number].index()].path == parent {
                 break;
@@ -272,7 +283,7 @@ fn find_directories(entries: &[Entry]) -> Result<Vec<Directory>, TreeError> {
             open.pop();
         }
         if open.is_empty() {
-            return Err(TreeError::Parent { path: entry.path.clone() });
+            return Err(unfit(entry));
         }
         if entry.is_directory() {
             open.push(directories.len());

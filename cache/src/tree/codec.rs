@@ -4,6 +4,7 @@ use crate::digest::Digest;
 
 use super::build::{MAX_ENTRIES, MAX_PATH, MAX_TEXT, MAX_XATTRS, text_length, xattr_length};
 use super::merkle::{Directory, put_meta};
+use super::paths::shared_length;
 use super::{Entry, Kind, Meta, Mtime, Tree, TreeError};
 
 /// The version of the tree format that this crate reads and writes.
@@ -235,7 +236,7 @@ impl Parts {
             if entry.is_directory() {
                 offsets.push(Offset { body: body.len(), objects: objects.len() / 32 });
             }
-            let shared = entry.path.iter().zip(before).take_while(|(a, b)| a == b).count();
+            let shared = shared_length(&entry.path, before);
             put_varint(&mut body, shared as u64);
             put_bytes(&mut body, &entry.path[shared..]);
             body.push(tag(&entry.kind));

@@ -6,14 +6,20 @@ use std::cmp::Ordering;
 /// everything below it, and siblings stand in the order of their names.
 #[must_use]
 pub fn compare_paths(a: &[u8], b: &[u8]) -> Ordering {
-    match a.iter().zip(b).position(|(x, y)| x != y) {
-        None => a.len().cmp(&b.len()),
-        Some(at) => match (a[at], b[at]) {
-            (b'/', _) => Ordering::Less,
-            (_, b'/') => Ordering::Greater,
-            (x, y) => x.cmp(&y),
-        },
+    let at = shared_length(a, b);
+    match (a.get(at), b.get(at)) {
+        (Some(b'/'), Some(_)) => Ordering::Less,
+        (Some(_), Some(b'/')) => Ordering::Greater,
+        (x, y) => x.cmp(&y),
     }
+}
+
+/// How many bytes `a` and `b` have in common at their start.
+pub(super) fn shared_length(a: &[u8], b: &[u8]) -> usize {
+    const WORD: usize = 8;
+    let words = a.chunks_exact(WORD).zip(b.chunks_exact(WORD)).take_while(|(x, y)| x == y).count();
+    let rest = a[words * WORD..].iter().zip(&b[words * WORD..]).take_while(|(x, y)| x == y).count();
+    words * WORD + rest
 }
 
 /// The path of the directory that holds `path`; `None` for the root.
@@ -39,18 +45,18 @@ pub(super) fn fault(path: &[u8]) -> Option<&'static str> {
     if path.is_empty() {
         return None;
     }
-    if path.contains(&0) {
-        return Some("holds a NUL byte");
+    path.split(|byte| *byte == b'/').find_map(name_fault)
+}
+
+/// What makes one component of a path (which holds no slash) unfit, if anything does.
+pub(super) fn name_fault(name: &[u8]) -> Option<&'static str> {
+    match name {
+        b"" => Some("has an empty component"),
+        b"." | b".." => Some("has a component `.` or `..`"),
+        long if long.len() > MAX_COMPONENT => Some("has a component of more than 255 bytes"),
+        nul if nul.contains(&0) => Some("holds a NUL byte"),
+        _ => None,
     }
-    for component in path.split(|byte| *byte == b'/') {
-        match component {
-            b"" => return Some("has an empty component"),
-            b"." | b".." => return Some("has a component `.` or `..`"),
-            long if long.len() > MAX_COMPONENT => return Some("has a component of more than 255 bytes"),
-            _ => {}
-        }
-    }
-    None
 }
 
 #[cfg(test)]
@@ -63,6 +69,17 @@ mod tests {
         paths.sort_by(|a, b| compare_paths(a, b));
         let want: Vec<&[u8]> = vec![b"", b"a", b"a/z", b"a/z/1", b"a/z.", b"a\x01", b"a-", b"a.b", b"b"];
         assert_eq!(paths, want);
+    }
+
+    #[test]
+    fn common_starts_are_measured_whatever_their_length() {
+        let text = b"0123456789abcdefghij";
+        for length in 0..=text.len() {
+            let mut other = text[..length].to_vec();
+            assert_eq!(shared_length(text, &other), length);
+            other.push(b'!');
+            assert_eq!(shared_length(text, &other), length);
+        }
     }
 
     #[test]
