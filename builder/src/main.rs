@@ -2,11 +2,14 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use rootbuild::cli::Cli;
+use clap::{ColorChoice, Parser};
+use rootbuild::cli::{Cli, completion};
 use rootbuild::exit;
 
 fn main() -> ExitCode {
+    if completion::answer() {
+        return ExitCode::from(exit::OK);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -15,7 +18,12 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::OK });
         }
     };
-    cli.global.color.write_global();
+    match cli.global.color {
+        ColorChoice::Auto => anstream::ColorChoice::Auto,
+        ColorChoice::Always => anstream::ColorChoice::Always,
+        ColorChoice::Never => anstream::ColorChoice::Never,
+    }
+    .write_global();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_env_filter(
