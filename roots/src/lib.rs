@@ -9,6 +9,7 @@ pub mod base;
 pub mod cancel;
 pub mod capture;
 pub mod checkout;
+mod fd;
 pub mod process;
 pub mod progress;
 pub mod publish;

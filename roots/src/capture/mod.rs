@@ -1,0 +1,180 @@
+//! A directory becomes a tree.
+//!
+//! Kept: everything of DESIGN §7's list. Not kept: sockets (they mean nothing without the process
+//! that listens), inode flags (`chattr`), and attributes that belong to the host rather than to the
+//! root, see [`xattrs`].
+
+mod overlay;
+mod scan;
+mod xattrs;
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rootbuild_cache::{Entry, Kind, Meta, Store, Tree};
+
+use crate::cancel::{Cancel, Cancelled};
+use scan::{Found, What};
+
+/// How many directories may lie within each other. Far beyond what any tool's paths can name
+/// (`PATH_MAX` is 4,096 bytes), and a bound for the memory that all the paths take.
+pub const MAX_DEPTH: usize = 4096;
+
+/// A directory couldn't be captured.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] rootbuild_cache::Error),
+    /// A file or directory couldn't be read.
+    #[error("can't {action} `{}`", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// Another file system, or a bind, is mounted in the directory: it isn't part of the root.
+    #[error("something is mounted on `{}`", path.display())]
+    Mount {
+        /// Where.
+        path: PathBuf,
+    },
+    /// Something changed while it was read: a process still works there.
+    #[error("`{}` changed while it was captured", path.display())]
+    Changed {
+        /// What.
+        path: PathBuf,
+    },
+    /// Directories lie deeper than [`MAX_DEPTH`].
+    #[error("directories lie more than {MAX_DEPTH} deep below `{}`", path.display())]
+    TooDeep {
+        /// The root.
+        path: PathBuf,
+    },
+    /// An overlay was mounted with `metacopy=on`: this file's content isn't in the upper side.
+    #[error("`{}` is a copy of metadata only: the overlay must be mounted with `metacopy=off`", path.display())]
+    Metacopy {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A directory of an overlay's upper side names an origin that the lower side doesn't have.
+    #[error("`{}` is redirected to `{redirect}`, which is no directory of the lower side", path.display())]
+    Redirect {
+        /// The directory.
+        path: PathBuf,
+        /// What its attribute says.
+        redirect: String,
+    },
+    /// The work was cancelled.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+/// A tree as captured, and what was seen on the way and isn't in it.
+#[derive(Debug)]
+pub(crate) struct Captured {
+    pub tree: Tree,
+    /// Paths of sockets in the directory that was scanned, which the tree leaves out.
+    pub sockets: Vec<Vec<u8>>,
+}
+
+/// Captures everything below `root` by a full scan; file contents go to the store. Loses nothing of
+/// DESIGN §7's list; sockets are left out. Nothing may change the directory meanwhile.
+pub fn capture_directory(store: &Store, root: &Path, cancel: &Cancel) -> Result<Tree, CaptureError> {
+    Ok(directory(store, root, cancel)?.tree)
+}
+
+/// Captures the upper side of an overlay whose lower side is `lower`: whiteouts, opaque
+/// directories, redirects and overlay's own attributes are understood; O(changes) in file work.
+/// The overlay must not be mounted any more, and have been mounted with
+/// `redirect_dir=on,metacopy=off,index=off`.
+pub fn capture_overlay(
+    store: &Store,
+    lower: &Tree,
+    upper: &Path,
+    cancel: &Cancel,
+) -> Result<Tree, CaptureError> {
+    Ok(upper_side(store, lower, upper, cancel)?.tree)
+}
+
+pub(crate) fn directory(store: &Store, root: &Path, cancel: &Cancel) -> Result<Captured, CaptureError> {
+    let found = scan::scan(store, root, false, cancel)?;
+    let sockets = sockets(&found);
+    let mut groups = Groups::default();
+    let mut entries = Vec::with_capacity(found.len());
+    for found in found {
+        let Found { path, meta, what, .. } = found;
+        match what {
+            What::Entry { kind, file } => entries.push(groups.entry(file.map(Group::Here), path, meta, kind)),
+            What::Socket => {}
+            // Only an upper side has these; a plain directory's scan doesn't make them.
+            What::Whiteout => {}
+        }
+    }
+    Ok(Captured { tree: Tree::from_entries(entries)?, sockets })
+}
+
+pub(crate) fn upper_side(
+    store: &Store,
+    lower: &Tree,
+    upper: &Path,
+    cancel: &Cancel,
+) -> Result<Captured, CaptureError> {
+    let found = scan::scan(store, upper, true, cancel)?;
+    let sockets = sockets(&found);
+    let entries = overlay::merge(lower, found, upper)?;
+    Ok(Captured { tree: Tree::from_entries(entries)?, sockets })
+}
+
+fn sockets(found: &[Found]) -> Vec<Vec<u8>> {
+    let socket = |it: &&Found| matches!(it.what, What::Socket);
+    found.iter().filter(socket).map(|it| it.path.clone()).collect()
+}
+
+/// The attributes of a directory of an upper side that are the root's own, as a capture takes them.
+pub(crate) fn own_xattrs(directory: impl rustix::fd::AsFd) -> io::Result<crate::fd::Xattrs> {
+    Ok(xattrs::part(crate::fd::list_xattrs(directory, None, xattrs::belongs)?).0)
+}
+
+/// What tells that names belong to one file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Group {
+    /// Device and inode in the scanned directory.
+    Here((u64, u64)),
+    /// The first name in the lower side's tree.
+    Lower(Vec<u8>),
+}
+
+/// The first name met of each group.
+#[derive(Debug, Default)]
+struct Groups(HashMap<Group, Vec<u8>>);
+
+impl Groups {
+    /// The entry for a name: the file itself, or a link to the first name of its group. Which name
+    /// is the canonical one, [`Tree::from_entries`] settles.
+    fn entry(&mut self, group: Option<Group>, path: Vec<u8>, meta: Meta, kind: Kind) -> Entry {
+        let Some(group) = group else { return Entry { path, meta, kind } };
+        match self.0.get(&group) {
+            Some(first) => Entry { path, meta, kind: Kind::Hardlink { target: first.clone() } },
+            None => {
+                self.0.insert(group, path.clone());
+                Entry { path, meta, kind }
+            }
+        }
+    }
+}
+
+/// The entries directly in the directory `path` of a tree; none where it is no directory.
+pub(crate) fn children_of<'t>(tree: &'t Tree, path: &[u8]) -> impl Iterator<Item = &'t Entry> + use<'t> {
+    let mut rest = tree.subtree(path).get(1..).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let (child, _) = rest.split_first()?;
+        let below = if child.kind == Kind::Directory { tree.subtree(&child.path).len() } else { 1 };
+        rest = rest.get(below..).unwrap_or_default();
+        Some(child)
+    })
+}

@@ -1,0 +1,297 @@
+//! The parallel scan: one task per directory, further ones where a directory holds many files.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rayon::Scope;
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use rootbuild_cache::{Kind, Meta, Store};
+
+use super::xattrs::{self, Marks};
+use super::{CaptureError, MAX_DEPTH};
+use crate::cancel::Cancel;
+use crate::fd::{self, Dir, Stat};
+
+/// So many names of one directory are worked on by one task.
+const CHUNK: usize = 64;
+
+/// A name as it was found.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub path: Vec<u8>,
+    pub meta: Meta,
+    pub what: What,
+    /// What overlayfs says, on directories of an upper side.
+    pub marks: Marks,
+}
+
+#[derive(Debug)]
+pub(super) enum What {
+    Entry {
+        kind: Kind,
+        /// Device and inode where the file has (or may have) further names. All but one of them
+        /// have [`AGAIN`] as their kind.
+        file: Option<(u64, u64)>,
+    },
+    Socket,
+    Whiteout,
+}
+
+/// The kind of a further name of a file whose first name was taken already.
+pub(super) const AGAIN: Kind = Kind::Hardlink { target: Vec::new() };
+
+/// Scans everything below `root`, and stores the contents of files. The first one found is the root
+/// itself; a file of several names comes before its other names; otherwise in no order.
+pub(super) fn scan(
+    store: &Store,
+    root: &Path,
+    upper: bool,
+    cancel: &Cancel,
+) -> Result<Vec<Found>, CaptureError> {
+    let top = Dir::top(root).map_err(io_error("open", root.to_owned()))?;
+    let scan = Scan {
+        store,
+        root,
+        upper,
+        cancel,
+        found: Mutex::default(),
+        seen: Mutex::default(),
+        error: Mutex::default(),
+        stop: AtomicBool::new(false),
+    };
+    fd::in_pool(|| {
+        rayon::scope(|scope| {
+            scan.task(|| {
+                let stat =
+                    fd::stat(top.fd().map_err(scan.error(&top, b""))?).map_err(scan.error(&top, b""))?;
+                scan.directory(scope, &top, &stat)
+            });
+        });
+    });
+    if let Some(error) = scan.error.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(error);
+    }
+    let mut found = scan.found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    // The thread that met a file first may have been overtaken by one that met its second name.
+    found.sort_by_key(|it| matches!(&it.what, What::Entry { kind, .. } if *kind == AGAIN));
+    Ok(found)
+}
+
+struct Scan<'a> {
+    store: &'a Store,
+    root: &'a Path,
+    upper: bool,
+    cancel: &'a Cancel,
+    found: Mutex<Vec<Found>>,
+    /// Files of several names that somebody has taken on.
+    seen: Mutex<HashSet<(u64, u64)>>,
+    error: Mutex<Option<CaptureError>>,
+    stop: AtomicBool,
+}
+
+fn io_error(action: &'static str, path: PathBuf) -> impl FnOnce(io::Error) -> CaptureError {
+    move |source| CaptureError::Io { action, path, source }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<'a> Scan<'a> {
+    /// Runs a part of the scan, unless another failed; keeps the first error.
+    fn task(&self, work: impl FnOnce() -> Result<(), CaptureError>) {
+        if self.stop.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Err(error) = self.cancel.check().map_err(CaptureError::from).and_then(|()| work()) {
+            self.stop.store(true, Ordering::Relaxed);
+            lock(&self.error).get_or_insert(error);
+        }
+    }
+
+    /// The path for people of `name` in `dir`.
+    fn shown(&self, dir: &Dir, name: &[u8]) -> PathBuf {
+        self.root.join(Path::new(std::ffi::OsStr::from_bytes(&dir.path_of(name))))
+    }
+
+    fn error(&self, dir: &Arc<Dir>, name: &[u8]) -> impl FnOnce(io::Error) -> CaptureError {
+        let path = self.shown(dir, name);
+        move |source| match Errno::from_io_error(&source) {
+            // What was a directory a moment ago isn't one now.
+            Some(Errno::STALE | Errno::LOOP | Errno::NOTDIR | Errno::NOENT) => CaptureError::Changed { path },
+            _ => CaptureError::Io { action: "read", path, source },
+        }
+    }
+
+    fn directory<'s>(&'s self, scope: &Scope<'s>, dir: &Arc<Dir>, stat: &Stat) -> Result<(), CaptureError>
+    where
+        'a: 's,
+    {
+        if dir.depth() > MAX_DEPTH {
+            return Err(CaptureError::TooDeep { path: self.root.to_owned() });
+        }
+        let fd = dir.fd().map_err(self.error(dir, b""))?;
+        let (meta, marks) = self.metadata(&fd, None, stat).map_err(self.error(dir, b""))?;
+        let listed = fd::children(&fd).map_err(self.error(dir, b""))?;
+        let hidden = marks.xattr_whiteouts;
+        let path = dir.path();
+        let what = What::Entry { kind: Kind::Directory, file: None };
+        lock(&self.found).push(Found { path, meta, what, marks });
+        let mut names: Vec<Vec<u8>> = listed.into_iter().map(|it| it.name).collect();
+        while names.len() > CHUNK {
+            let part = names.split_off(names.len() - CHUNK);
+            let dir = Arc::clone(dir);
+            scope.spawn(move |scope| self.task(|| self.names(scope, &dir, &part, hidden)));
+        }
+        self.names(scope, dir, &names, hidden)
+    }
+
+    fn names<'s>(
+        &'s self,
+        scope: &Scope<'s>,
+        dir: &Arc<Dir>,
+        names: &[Vec<u8>],
+        hidden: bool,
+    ) -> Result<(), CaptureError>
+    where
+        'a: 's,
+    {
+        let fd = dir.fd().map_err(self.error(dir, b""))?;
+        let path = dir.path();
+        let mut found = Vec::with_capacity(names.len());
+        for name in names {
+            self.cancel.check()?;
+            let stat = fd::stat_at(&fd, name).map_err(self.error(dir, name))?;
+            if stat.mount_root {
+                return Err(CaptureError::Mount { path: self.shown(dir, name) });
+            }
+            if stat.kind == FileType::Directory {
+                let (dir, name) = (Arc::clone(dir), name.clone());
+                scope.spawn(move |scope| {
+                    self.task(|| {
+                        let (child, now) = dir.child(&name).map_err(self.error(&dir, &name))?;
+                        if now.id != stat.id {
+                            return Err(CaptureError::Changed { path: self.shown(&dir, &name) });
+                        }
+                        self.directory(scope, &child, &now)
+                    });
+                });
+                continue;
+            }
+            let (meta, marks, what) = match stat.kind {
+                FileType::RegularFile => self.file(dir, &fd, name, &stat, hidden)?,
+                _ => self.other(dir, &fd, name, &stat)?,
+            };
+            found.push(Found { path: fd::join(&path, name), meta, what, marks });
+        }
+        lock(&self.found).append(&mut found);
+        Ok(())
+    }
+
+    fn metadata(
+        &self,
+        file: impl rustix::fd::AsFd,
+        name: Option<&[u8]>,
+        stat: &Stat,
+    ) -> io::Result<(Meta, Marks)> {
+        let xattrs = fd::list_xattrs(file, name, xattrs::belongs)?;
+        let (xattrs, marks) = if self.upper { xattrs::part(xattrs) } else { (xattrs, Marks::default()) };
+        Ok((Meta { mode: stat.mode, uid: stat.uid, gid: stat.gid, mtime: stat.mtime, xattrs }, marks))
+    }
+
+    /// Whether this is the first name met of a file of several; of any other file it is.
+    fn first(&self, stat: &Stat) -> bool {
+        stat.links < 2 || lock(&self.seen).insert(stat.id)
+    }
+
+    fn file(
+        &self,
+        dir: &Arc<Dir>,
+        fd: &fd::DirFd<'_>,
+        name: &[u8],
+        stat: &Stat,
+        hidden: bool,
+    ) -> Result<(Meta, Marks, What), CaptureError> {
+        let file = open_file(fd, name).map_err(self.error(dir, name))?;
+        let opened = fd::stat(&file).map_err(self.error(dir, name))?;
+        if opened.id != stat.id || opened.kind != FileType::RegularFile {
+            return Err(CaptureError::Changed { path: self.shown(dir, name) });
+        }
+        let (meta, marks) = self.metadata(&file, None, &opened).map_err(self.error(dir, name))?;
+        if marks.metacopy {
+            return Err(CaptureError::Metacopy { path: self.shown(dir, name) });
+        }
+        if marks.whiteout && hidden && opened.size == 0 {
+            return Ok((meta, marks, What::Whiteout));
+        }
+        let kind = if self.first(&opened) {
+            let (object, size) = self.store.put_object(&file)?;
+            let after = fd::stat(&file).map_err(self.error(dir, name))?;
+            // Links may come and go (that's the ctime); contents may not.
+            if size != opened.size || after.size != size || after.mtime != opened.mtime {
+                return Err(CaptureError::Changed { path: self.shown(dir, name) });
+            }
+            Kind::File { object, size }
+        } else {
+            AGAIN
+        };
+        let file = (opened.links > 1).then_some(opened.id);
+        Ok((meta, marks, What::Entry { kind, file }))
+    }
+
+    /// Links, devices, pipes and sockets: never opened.
+    fn other(
+        &self,
+        dir: &Arc<Dir>,
+        fd: &fd::DirFd<'_>,
+        name: &[u8],
+        stat: &Stat,
+    ) -> Result<(Meta, Marks, What), CaptureError> {
+        if self.upper && stat.is_whiteout() {
+            return Ok((Meta::default(), Marks::default(), What::Whiteout));
+        }
+        if stat.kind == FileType::Socket {
+            return Ok((Meta::default(), Marks::default(), What::Socket));
+        }
+        let (mut meta, marks) = self.metadata(fd, Some(name), stat).map_err(self.error(dir, name))?;
+        let (major, minor) = stat.device;
+        let kind = match stat.kind {
+            _ if !self.first(stat) => AGAIN,
+            FileType::Symlink => {
+                let target = rustix::fs::readlinkat(fd, name, Vec::new())
+                    .map_err(|e| self.error(dir, name)(e.into()))?;
+                Kind::Symlink { target: target.into_bytes() }
+            }
+            FileType::CharacterDevice => Kind::CharDevice { major, minor },
+            FileType::BlockDevice => Kind::BlockDevice { major, minor },
+            FileType::Fifo => Kind::Fifo,
+            _ => {
+                let path = self.shown(dir, name);
+                return Err(io_error("tell the type of", path)(io::ErrorKind::Unsupported.into()));
+            }
+        };
+        if stat.kind == FileType::Symlink {
+            meta.mode = 0o777;
+        }
+        Ok((meta, marks, What::Entry { kind, file: (stat.links > 1).then_some(stat.id) }))
+    }
+}
+
+/// Opens a regular file for reading. `O_NONBLOCK` so that not even a FIFO put there a moment ago
+/// can hang us.
+fn open_file(dir: &fd::DirFd<'_>, name: &[u8]) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    // Reading shouldn't write; but only the owner may ask for that.
+    let opened = match rustix::fs::openat(dir, name, flags | OFlags::NOATIME, Mode::empty()) {
+        Err(Errno::PERM) => rustix::fs::openat(dir, name, flags, Mode::empty()),
+        done => done,
+    };
+    Ok(File::from(opened?))
+}

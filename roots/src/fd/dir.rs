@@ -1,0 +1,192 @@
+//! Open directories that know their way back.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{FileType, Mode, OFlags, RawDir, ResolveFlags};
+use rustix::io::Errno;
+
+use super::{Stat, join};
+
+/// How many directories stay open at once in this process. Where more are wanted (a tree hundreds
+/// deep), the further ones are opened again from the nearest ancestor that is.
+const KEPT_OPEN: usize = 256;
+static OPEN: AtomicUsize = AtomicUsize::new(0);
+
+const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// A directory inside a root, found once without following links. Its parents live as long as it.
+#[derive(Debug)]
+pub(crate) struct Dir {
+    parent: Option<Arc<Dir>>,
+    name: Vec<u8>,
+    id: (u64, u64),
+    kept: Option<Kept>,
+}
+
+#[derive(Debug)]
+struct Kept(OwnedFd);
+
+impl Kept {
+    fn new(fd: OwnedFd) -> Self {
+        OPEN.fetch_add(1, Ordering::Relaxed);
+        Self(fd)
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        OPEN.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A directory's descriptor, kept or opened for this use.
+#[derive(Debug)]
+pub(crate) enum DirFd<'a> {
+    Kept(BorrowedFd<'a>),
+    Opened(OwnedFd),
+}
+
+impl AsFd for DirFd<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Kept(fd) => *fd,
+            Self::Opened(fd) => fd.as_fd(),
+        }
+    }
+}
+
+impl Dir {
+    /// Opens the top of a root; the path is the caller's and may lead through links.
+    pub(crate) fn top(path: &Path) -> io::Result<Arc<Self>> {
+        let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let id = super::stat(&fd)?.id;
+        Ok(Arc::new(Self { parent: None, name: Vec::new(), id, kept: Some(Kept::new(fd)) }))
+    }
+
+    /// Opens the directory `name` in this one; a symbolic link is refused (`ENOTDIR`).
+    pub(crate) fn child(self: &Arc<Self>, name: &[u8]) -> io::Result<(Arc<Self>, Stat)> {
+        let fd = open_directory(self.fd()?, name)?;
+        let stat = super::stat(&fd)?;
+        let kept = (OPEN.load(Ordering::Relaxed) < KEPT_OPEN).then(|| Kept::new(fd));
+        Ok((Arc::new(Self { parent: Some(Arc::clone(self)), name: name.to_vec(), id: stat.id, kept }), stat))
+    }
+
+    /// A descriptor to work with.
+    pub(crate) fn fd(&self) -> io::Result<DirFd<'_>> {
+        let mut missing = Vec::new();
+        let mut at = self;
+        let start = loop {
+            match (&at.kept, &at.parent) {
+                (Some(kept), _) => break kept.0.as_fd(),
+                (None, Some(parent)) => {
+                    missing.push(at);
+                    at = parent;
+                }
+                (None, None) => return Err(Errno::BADF.into()),
+            }
+        };
+        let mut opened: Option<OwnedFd> = None;
+        while let Some(dir) = missing.pop() {
+            let next = match &opened {
+                Some(fd) => open_directory(fd, &dir.name)?,
+                None => open_directory(start, &dir.name)?,
+            };
+            if super::stat(&next)?.id != dir.id {
+                return Err(Errno::STALE.into());
+            }
+            opened = Some(next);
+        }
+        Ok(opened.map_or(DirFd::Kept(start), DirFd::Opened))
+    }
+
+    /// The path from the top, empty for the top itself.
+    pub(crate) fn path(&self) -> Vec<u8> {
+        let mut names = Vec::new();
+        let mut at = self;
+        while let Some(parent) = &at.parent {
+            names.push(at.name.as_slice());
+            at = parent;
+        }
+        names.reverse();
+        names.join(&b'/')
+    }
+
+    /// How many directories lie above it.
+    pub(crate) fn depth(&self) -> usize {
+        std::iter::successors(self.parent.as_ref(), |dir| dir.parent.as_ref()).count()
+    }
+
+    /// The path of `name` in this directory.
+    pub(crate) fn path_of(&self, name: &[u8]) -> Vec<u8> {
+        join(&self.path(), name)
+    }
+}
+
+impl Drop for Dir {
+    // One after the other: dropping a long chain of parents must not recurse.
+    fn drop(&mut self) {
+        let mut parent = self.parent.take();
+        while let Some(mut dir) = parent.and_then(Arc::into_inner) {
+            parent = dir.parent.take();
+        }
+    }
+}
+
+fn open_directory(parent: impl AsFd, name: &[u8]) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::openat(parent, name, FLAGS, Mode::empty())?)
+}
+
+/// Opens the directory at `path` below `top`; neither links nor mounts lead anywhere.
+pub(crate) fn open_beneath(top: BorrowedFd<'_>, path: &[u8]) -> io::Result<OwnedFd> {
+    const RESOLVE: ResolveFlags = ResolveFlags::BENEATH
+        .union(ResolveFlags::NO_SYMLINKS)
+        .union(ResolveFlags::NO_MAGICLINKS)
+        .union(ResolveFlags::NO_XDEV);
+    if path.is_empty() {
+        return open_directory(top, b".");
+    }
+    if path.len() < 4000 {
+        match rustix::fs::openat2(top, path, FLAGS, Mode::empty(), RESOLVE) {
+            // Older kernels and some container policies don't know openat2.
+            Err(Errno::NOSYS | Errno::PERM) => {}
+            done => return Ok(done?),
+        }
+    }
+    let mut opened: Option<OwnedFd> = None;
+    for name in path.split(|byte| *byte == b'/') {
+        opened = Some(match &opened {
+            Some(fd) => open_directory(fd, name)?,
+            None => open_directory(top, name)?,
+        });
+    }
+    opened.ok_or_else(|| Errno::NOENT.into())
+}
+
+/// A name as a directory lists it.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    pub name: Vec<u8>,
+    /// [`FileType::Unknown`] where the file system doesn't say.
+    pub kind: FileType,
+}
+
+/// Everything in an open directory but `.` and `..`, in the order the file system gives.
+pub(crate) fn children(dir: impl AsFd) -> io::Result<Vec<Listed>> {
+    rustix::fs::seek(&dir, rustix::fs::SeekFrom::Start(0))?;
+    let mut buffer = vec![MaybeUninit::uninit(); 32 * 1024];
+    let mut raw = RawDir::new(&dir, &mut buffer);
+    let mut listed = Vec::new();
+    while let Some(entry) = raw.next() {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            listed.push(Listed { name: name.to_vec(), kind: entry.file_type() });
+        }
+    }
+    Ok(listed)
+}

@@ -1,0 +1,121 @@
+//! What the tests of the file-system part share.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+pub mod mounted;
+pub mod trees;
+
+use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rootbuild_cache::{Store, Tree};
+use rootbuild_roots::Cancel;
+use rootbuild_roots::checkout::checkout;
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
+use tempfile::TempDir;
+
+/// A store in a directory of its own, and room beside it on the same file system.
+pub struct Bench {
+    pub dir: TempDir,
+    pub store: Store,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        Self::at(&std::env::temp_dir())
+    }
+
+    pub fn at(parent: &Path) -> Self {
+        let dir = TempDir::new_in(parent).unwrap();
+        let store = Store::open(&dir.path().join("store")).unwrap();
+        Self { dir, store }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Makes an empty directory beside the store.
+    pub fn make_dir(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir(&path).unwrap();
+        path
+    }
+
+    /// Checks `tree` out beside the store.
+    pub fn checkout(&self, name: &str, tree: &Tree) -> PathBuf {
+        let path = self.make_dir(name);
+        checkout(&self.store, tree, &path, &Cancel::new()).unwrap();
+        path
+    }
+}
+
+/// Whether the test may do what only root may; says so once per test if not.
+pub fn privileged(test: &str) -> bool {
+    let privileged = rustix::process::geteuid().is_root();
+    if !privileged {
+        eprintln!("skipped: {test} (needs root)");
+    }
+    privileged
+}
+
+/// An overlay that is attached nowhere; it goes with this value.
+pub struct Overlay {
+    _mount: OwnedFd,
+    pub path: PathBuf,
+}
+
+/// Mounts an overlay as the sandbox does it, `lowers` topmost first.
+pub fn overlay(lowers: &[PathBuf], upper: &Path, work: &Path) -> std::io::Result<Overlay> {
+    overlay_with(lowers, upper, work, "off")
+}
+
+pub fn overlay_with(
+    lowers: &[PathBuf],
+    upper: &Path,
+    work: &Path,
+    metacopy: &str,
+) -> std::io::Result<Overlay> {
+    let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    let mut held = Vec::new();
+    let mut set = |key: &str, path: &Path| -> std::io::Result<()> {
+        let dir = rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        rustix::mount::fsconfig_set_string(&context, key, format!("/proc/self/fd/{}", dir.as_raw_fd()))?;
+        held.push(dir);
+        Ok(())
+    };
+    for lower in lowers {
+        set(if lowers.len() == 1 { "lowerdir" } else { "lowerdir+" }, lower)?;
+    }
+    set("upperdir", upper)?;
+    set("workdir", work)?;
+    for (key, value) in [("redirect_dir", "on"), ("metacopy", metacopy), ("index", "off"), ("xino", "auto")] {
+        rustix::mount::fsconfig_set_string(&context, key, value)?;
+    }
+    rustix::mount::fsconfig_create(&context)?;
+    let mount = rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
+    let path = PathBuf::from(format!("/proc/self/fd/{}", mount.as_raw_fd()));
+    Ok(Overlay { _mount: mount, path })
+}
+
+/// Two trees as text, where they differ: names, and the first entries that aren't equal.
+pub fn difference(a: &Tree, b: &Tree) -> String {
+    let mut text = String::new();
+    let (mut left, mut right) = (a.entries().iter().peekable(), b.entries().iter().peekable());
+    while left.peek().is_some() || right.peek().is_some() {
+        let (l, r) = (left.next(), right.next());
+        if l != r {
+            text.push_str(&format!("{l:?}\n  is not\n{r:?}\n"));
+            break;
+        }
+    }
+    text
+}
+
+/// Asserts that two trees are equal in everything, times too.
+#[track_caller]
+pub fn assert_same(a: &Tree, b: &Tree) {
+    assert!(a == b, "{}", difference(a, b));
+    assert_eq!(a.digest(), b.digest());
+}

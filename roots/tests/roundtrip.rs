@@ -1,0 +1,60 @@
+//! What is checked out is captured again as it was.
+
+mod common;
+
+use common::{Bench, assert_same, privileged, trees};
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use rootbuild_roots::Cancel;
+use rootbuild_roots::capture::capture_directory;
+
+fn round_trip(bench: &Bench, seeds: &[trees::Seed]) {
+    let tree = trees::tree(&bench.store, seeds);
+    let dir = tempfile::tempdir_in(bench.dir.path()).unwrap();
+    let target = dir.path().join("target");
+    std::fs::create_dir(&target).unwrap();
+    rootbuild_roots::checkout::checkout(&bench.store, &tree, &target, &Cancel::new()).unwrap();
+    let captured = capture_directory(&bench.store, &target, &Cancel::new()).unwrap();
+    assert_same(&captured, &tree);
+    rootbuild_cache::remove_tree(&target).unwrap();
+}
+
+fn run(bench: &Bench, privileged: bool, cases: u32) {
+    let mut runner =
+        TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..Default::default() });
+    let result = runner.run(&trees::seeds(privileged, 40), |seeds| {
+        round_trip(bench, &seeds);
+        Ok(())
+    });
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+}
+
+#[test]
+fn a_tree_that_is_checked_out_and_captured_is_the_same_tree() {
+    if privileged("round trip with owners, devices and capabilities") {
+        run(&Bench::new(), true, 96);
+    }
+}
+
+#[test]
+fn without_privileges_all_that_a_user_can_make_is_kept() {
+    run(&Bench::new(), false, 48);
+}
+
+/// The same on file systems that the machine may not have: on each a loop-mounted image.
+#[test]
+fn other_file_systems_keep_the_same() {
+    if !privileged("round trip on other file systems") {
+        return;
+    }
+    for (kind, megabytes) in [("tmpfs", 0), ("ext4", 128), ("xfs", 320), ("btrfs", 160)] {
+        let Some(mounted) = common::mounted::Mounted::new(kind, megabytes) else {
+            eprintln!("skipped: round trip on {kind} (can't be made here)");
+            continue;
+        };
+        let bench = Bench::at(mounted.path());
+        run(&bench, true, 24);
+    }
+}
