@@ -12,6 +12,8 @@ DIGEST = "sha256"   # what EL7 verifies
 # Keys and signatures are made at this time: the same key over the same package gives the same bytes, so a lock file
 # that names a package by its digest stays right when the stand-in is generated anew.
 CLOCK = ["--faked-system-time", f"{EPOCH}!"]
+# The agent's socket lies in its home; the kernel takes no longer path.
+SOCKET_PATH = 107
 
 
 class Key:
@@ -22,9 +24,14 @@ class Key:
         self.user = user
 
     def __enter__(self):
-        # Short and private: the agent's socket lies in it, and a socket's path may have 107 bytes.
-        self.home = Path(tempfile.mkdtemp(prefix="standin-"))
-        self.env = clean_env(GNUPGHOME=str(self.home), HOME=str(self.home))
+        # Beside the key, where the next run finds and sweeps what a killed one left.
+        self.home = self.file.with_name(self.file.name + ".home")
+        if self.home.exists():
+            self._remove_home()
+        if len(str(self.home)) + len("/S.gpg-agent.browser") > SOCKET_PATH:
+            self.home = Path(tempfile.mkdtemp(prefix="standin-"))
+        else:
+            self.home.mkdir(mode=0o700)
         try:
             if self.file.exists():
                 self._gpg("--import", self.file)
@@ -36,6 +43,14 @@ class Key:
         return self
 
     def __exit__(self, *_):
+        self._remove_home()
+
+    @property
+    def env(self):
+        """The environment in which gpg and rpmsign know this home only."""
+        return clean_env(GNUPGHOME=str(self.home), HOME=str(self.home))
+
+    def _remove_home(self):
         run(["gpgconf", "--homedir", self.home, "--kill", "all"], env=self.env)
         shutil.rmtree(self.home, ignore_errors=True)
 

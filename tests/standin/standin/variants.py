@@ -32,7 +32,7 @@ def generate(out, source, secret, key_user, public_name, progress):
             return 0
         if not secret.exists():
             raise StandinError(f"the key of `{source}` is not at `{secret}`", "name the cache it was made with: --cache DIR")
-        with Key(secret, key_user) as key, publish.Staging(out) as staging:
+        with publish.locked(secret.with_name("lock")), Key(secret, key_user) as key, publish.Staging(out) as staging:
             if key.fingerprint() != manifest["key_fingerprint"]:
                 raise StandinError(f"`{source}` was signed by another key than `{secret}`", "generate it anew")
             with Key(staging.work / "wrong.asc", WRONG_USER) as wrong:
