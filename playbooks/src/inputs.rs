@@ -1,13 +1,45 @@
-//! What a playbook may read. Coarse: the whole project.
+//! What a playbook may read. Coarse: the whole project, and what its configuration names outside.
 
+mod digest;
+mod outside;
+mod walk;
+
+use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
 use rootbuild_cache::Input;
+
+use crate::config::Config;
+use walk::{Entry, Found};
 
 /// Inputs couldn't be read.
 #[derive(Debug, thiserror::Error)]
 pub enum InputsError {
-    // variants by the implementation
+    /// A file or directory couldn't be read.
+    #[error("can't {action} `{}`", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The playbook isn't there.
+    #[error("there is no playbook `{}`", path.display())]
+    NoPlaybook {
+        /// Where it should be.
+        path: PathBuf,
+    },
+}
+
+impl InputsError {
+    fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
 }
 
 /// The Ansible project that playbooks belong to; all paths absolute.
@@ -25,7 +57,62 @@ pub struct Project {
 
 /// Every file that a playbook of this project may read, sorted, with digests. `playbook` is
 /// included even if it lies outside the project.
+///
+/// Names are relative to the project, absolute for what lies outside. A `file`'s digest covers its
+/// content and whether it is executable, a `link`'s its target; what a link that leaves the project
+/// leads to is listed below the link's own name.
 pub fn inputs(project: &Project, playbook: &Path) -> Result<Vec<Input>, InputsError> {
-    let _ = (project, playbook);
-    unimplemented!()
+    if !playbook.is_file() {
+        return Err(InputsError::NoPlaybook { path: playbook.to_owned() });
+    }
+    let config = Config::of_project(&project.dir)
+        .map_err(InputsError::io("read", &crate::config::path(&project.dir)))?;
+    let left_out = left_out(project, &config);
+    let mut found = Found::default();
+    walk::walk(&project.dir, &project.dir, &left_out, &mut found)?;
+    for path in outside::paths(project, &config, playbook) {
+        if !path.starts_with(&project.dir) {
+            walk::walk(&path, &project.dir, &left_out, &mut found)?;
+        }
+    }
+    let entries: Vec<Entry> = found.into_entries();
+    let mut inputs: Vec<Input> = entries.into_par_iter().map(digest::input).collect::<Result<_, _>>()?;
+    inputs.sort_by(|a, b| (&a.kind, &a.name).cmp(&(&b.kind, &b.name)));
+    Ok(inputs)
 }
+
+/// Paths that are no inputs: secrets, and what running Ansible writes.
+fn left_out(project: &Project, config: &Config) -> BTreeSet<PathBuf> {
+    let mut paths: BTreeSet<PathBuf> = project.exclude.iter().cloned().collect();
+    paths.extend(project.vault_password_file.clone());
+    for key in ["vault_password_file", "log_path", "retry_files_save_path", "fact_caching_connection", "local_tmp"]
+    {
+        paths.extend(config.paths("defaults", key, '\0'));
+    }
+    // "label@file, file": the file is a password, or a program that prints it.
+    for path in config.paths("defaults", "vault_identity_list", ',') {
+        let text = path.to_string_lossy().into_owned();
+        paths.extend(text.rsplit_once('@').map(|(_, file)| project.dir.join(file)));
+        paths.insert(path);
+    }
+    paths.iter().map(|path| plain(path)).collect()
+}
+
+/// The path without `.` and `..`, by text alone.
+fn plain(path: &Path) -> PathBuf {
+    use std::path::Component;
+    let mut plain = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                plain.pop();
+            }
+            Component::Prefix(_) | Component::RootDir | Component::Normal(_) => plain.push(component),
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! What a playbook reads, and running it inside a root.
 
+mod config;
 pub mod event;
 pub mod inputs;
 pub mod run;

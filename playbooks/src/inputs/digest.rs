@@ -1,0 +1,52 @@
+//! Digests of single inputs.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rootbuild_cache::{Digest, Input, KeyHasher};
+
+use super::InputsError;
+use super::walk::{Entry, Kind};
+
+/// Bumped when the same file would get another digest.
+const VERSION: u32 = 1;
+
+/// How much is read at once, in bytes.
+const PIECE: usize = 1 << 17;
+
+/// The input with its digest.
+pub(super) fn input(entry: Entry) -> Result<Input, InputsError> {
+    let Entry { name, path, kind } = entry;
+    let (kind, digest) = match kind {
+        Kind::File => ("file", file(&path)?),
+        Kind::Link => {
+            let target = std::fs::read_link(&path).map_err(InputsError::io("read", &path))?;
+            ("link", Digest::of(target.as_os_str().as_bytes()))
+        }
+    };
+    // Names that are no UTF-8 stay apart from each other, and can still be shown.
+    let name = name.to_str().map_or_else(|| name.as_os_str().as_bytes().escape_ascii().to_string(), ToOwned::to_owned);
+    Ok(Input { kind: kind.to_owned(), name, digest: Some(digest) })
+}
+
+fn file(path: &Path) -> Result<Digest, InputsError> {
+    let failed = |error| InputsError::io("read", path)(error);
+    let mut file = File::open(path).map_err(failed)?;
+    let executable = file.metadata().map_err(failed)?.mode() & 0o111 != 0;
+    let mut hasher = blake3::Hasher::new();
+    let mut piece = vec![0; PIECE];
+    loop {
+        match file.read(&mut piece).map_err(failed)? {
+            0 => break,
+            n => hasher.update(&piece[..n]),
+        };
+    }
+    let content = Digest::from_bytes(*hasher.finalize().as_bytes());
+    Ok(KeyHasher::new("input file", VERSION)
+        .digest("content", &content)
+        .number("executable", u64::from(executable))
+        .finish())
+}
