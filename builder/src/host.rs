@@ -39,9 +39,12 @@ impl Tool {
     /// The package's name on Debian, Fedora, SUSE and Arch; `None` where it isn't packaged.
     fn packages(self) -> [Option<&'static str>; 4] {
         match self {
-            Self::Nspawn => {
-                [Some("systemd-container"), Some("systemd-container"), Some("systemd-container"), Some("systemd")]
-            }
+            Self::Nspawn => [
+                Some("systemd-container"),
+                Some("systemd-container"),
+                Some("systemd-container"),
+                Some("systemd"),
+            ],
             Self::Rpm => [Some("rpm"), Some("rpm"), Some("rpm"), Some("rpm-tools")],
             Self::PythonDnf => [Some("python3-dnf"), Some("python3-dnf"), Some("python3-dnf"), None],
             Self::Mmdebstrap => [Some("mmdebstrap"), Some("mmdebstrap"), None, None],
@@ -77,9 +80,7 @@ fn install_on(family: Family, tool: Tool) -> String {
         Family::Arch => command("pacman -S", arch),
         Family::Other => None,
     };
-    known.unwrap_or_else(|| {
-        format!("install what Debian calls `{}`", debian.unwrap_or("it"))
-    })
+    known.unwrap_or_else(|| format!("install what Debian calls `{}`", debian.unwrap_or("it")))
 }
 
 /// The family of a distribution by its os-release: its own id first, then what it is like.

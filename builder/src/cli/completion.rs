@@ -64,7 +64,8 @@ pub fn answer() -> bool {
 fn command() -> clap::Command {
     Cli::command().mut_subcommands(|subcommand| {
         subcommand.mut_args(|arg| {
-            let names_root = arg.get_value_names().is_some_and(|names| names.iter().any(|name| name == "ROOT"));
+            let names_root =
+                arg.get_value_names().is_some_and(|names| names.iter().any(|name| name == "ROOT"));
             if names_root { arg.add(ArgValueCandidates::new(roots)) } else { arg }
         })
     })

@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::Global;
 use crate::definition::{BaseKind, Definition, FILE_NAME};
-use crate::render::{Report, clean, unicode};
 use crate::exit;
+use crate::render::{Report, clean, unicode};
 
 mod kernel;
 mod sandbox;
@@ -116,8 +116,9 @@ pub fn run(global: &Global, _: &Arguments) -> Result<u8, Report> {
     let mut checks = vec![tools::privileges(), definition];
     checks.extend(tools::all(&needs));
     checks.extend(kernel::all(&needs));
-    checks.extend(store::all(&store));
-    checks.push(sandbox::check(&store));
+    let (of_store, scratch) = store::all(&store);
+    checks.extend(of_store);
+    checks.extend(scratch.map(|scratch| sandbox::check(scratch.path())));
     let missing = checks.iter().filter(|check| check.status == Status::Missing).count();
     if global.json {
         println!("{}", json!({ "ok": missing == 0, "store": store, "checks": checks }));
@@ -162,7 +163,10 @@ fn summary(missing: usize, warnings: usize) -> String {
     match (missing, warnings) {
         (0, 0) => "everything that a provision needs is here".to_owned(),
         (0, warnings) => format!("a provision can run; {}", count(warnings, "warning")),
-        (missing, _) => format!("{missing} of the things that a provision needs {} missing", if missing == 1 { "is" } else { "are" }),
+        (missing, _) => format!(
+            "{missing} of the things that a provision needs {} missing",
+            if missing == 1 { "is" } else { "are" }
+        ),
     }
 }
 
@@ -177,7 +181,11 @@ fn print(checks: &[Check], quiet: bool) {
         };
         let style = Style::new().fg_color(Some(color.into())).bold();
         let mark = if symbols { symbol } else { word };
-        anstream::println!("{style}{mark}{style:#} {:width$}  {}", check.name, clean(&check.detail).replace('\n', " "));
+        anstream::println!(
+            "{style}{mark}{style:#} {:width$}  {}",
+            check.name,
+            clean(&check.detail).replace('\n', " ")
+        );
         if let Some(hint) = &check.hint {
             let indent = " ".repeat(mark.chars().count() + 1 + width + 2);
             anstream::println!("{indent}hint: {}", clean(hint));

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Component, Path, PathBuf};
 
+use super::DefinitionError;
 use super::diagnostic::{Diagnostic, Source};
 
 /// The file's name.
@@ -13,7 +14,7 @@ pub const FILE_NAME: &str = "rootbuild.toml";
 const MAX_BYTES: u64 = 1024 * 1024;
 
 /// The definition that is meant: the one named, or the nearest one upward from `cwd`.
-pub(super) fn locate(named: Option<&Path>, cwd: &Path) -> Result<PathBuf, Diagnostic> {
+pub(super) fn locate(named: Option<&Path>, cwd: &Path) -> Result<PathBuf, DefinitionError> {
     let Some(named) = named else { return search_upward(cwd) };
     let path = resolve(cwd, named);
     let Ok(metadata) = fs::metadata(&path) else {
@@ -26,12 +27,13 @@ pub(super) fn locate(named: Option<&Path>, cwd: &Path) -> Result<PathBuf, Diagno
     let inside = path.join(FILE_NAME);
     if inside.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
         return Err(Diagnostic::file(&path, format!("there is no `{FILE_NAME}` in `{}`", path.display()))
-            .with_hint("name the definition's file or its directory after `--file`"));
+            .with_hint("name the definition's file or its directory after `--file`")
+            .into());
     }
     Ok(inside)
 }
 
-fn search_upward(cwd: &Path) -> Result<PathBuf, Diagnostic> {
+fn search_upward(cwd: &Path) -> Result<PathBuf, DefinitionError> {
     for dir in cwd.ancestors() {
         let candidate = dir.join(FILE_NAME);
         // symlink_metadata: a dangling link is a definition that can't be read, not "none here".
@@ -39,8 +41,12 @@ fn search_upward(cwd: &Path) -> Result<PathBuf, Diagnostic> {
             Ok(_) => return Ok(candidate),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
-                return Err(Diagnostic::file(&candidate, format!("can't look for `{FILE_NAME}`: {}", plain(&error)))
-                    .with_hint("name the definition's file with `--file`"));
+                return Err(Diagnostic::file(
+                    &candidate,
+                    format!("can't look for `{FILE_NAME}`: {}", plain(&error)),
+                )
+                .with_hint("name the definition's file with `--file`")
+                .into());
             }
         }
     }
@@ -48,11 +54,12 @@ fn search_upward(cwd: &Path) -> Result<PathBuf, Diagnostic> {
         cwd,
         format!("there is no `{FILE_NAME}` in `{}` or any directory above it", cwd.display()),
     )
-    .with_hint("run rootbuild inside a project, or name its definition with `--file`"))
+    .with_hint("run rootbuild inside a project, or name its definition with `--file`")
+    .into())
 }
 
 /// Reads the file as text.
-pub(super) fn read(path: &Path) -> Result<Source, Diagnostic> {
+pub(super) fn read(path: &Path) -> Result<Source, DefinitionError> {
     let fail = |message: String| Diagnostic::file(path, message);
     // Asked before it is opened: opening a FIFO would wait for a writer.
     let metadata = fs::metadata(path).map_err(|error| {
@@ -61,7 +68,7 @@ pub(super) fn read(path: &Path) -> Result<Source, Diagnostic> {
         fail(format!("can't read `{}`: {why}", path.display()))
     })?;
     if !metadata.is_file() {
-        return Err(fail(format!("can't read `{}`: it is {}", path.display(), what_is(&metadata))));
+        return Err(fail(format!("can't read `{}`: it is {}", path.display(), what_is(&metadata))).into());
     }
     let mut bytes = Vec::new();
     File::open(path)
@@ -69,7 +76,8 @@ pub(super) fn read(path: &Path) -> Result<Source, Diagnostic> {
         .map_err(|error| fail(format!("can't read `{}`: {}", path.display(), plain(&error))))?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(fail(format!("`{}` is larger than 1 MiB", path.display()))
-            .with_hint("is this really a definition? name another file with `--file`"));
+            .with_hint("is this really a definition? name another file with `--file`")
+            .into());
     }
     match String::from_utf8(bytes) {
         Ok(text) => Ok(Source::new(path, &text)),
@@ -82,13 +90,14 @@ pub(super) fn read(path: &Path) -> Result<Source, Diagnostic> {
                 source.at(&(offset..offset)),
                 format!("not UTF-8: byte 0x{byte:02x} at offset {offset}"),
             );
-            let utf16 = error.as_bytes().starts_with(b"\xff\xfe") || error.as_bytes().starts_with(b"\xfe\xff");
+            let utf16 =
+                error.as_bytes().starts_with(b"\xff\xfe") || error.as_bytes().starts_with(b"\xfe\xff");
             diagnostic.hint = Some(if utf16 {
                 "the file looks like UTF-16: save it as UTF-8".to_owned()
             } else {
                 "save the file as UTF-8".to_owned()
             });
-            Err(diagnostic)
+            Err(diagnostic.into())
         }
     }
 }

@@ -9,9 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{At, Diagnostic, Problems, Source};
-use super::model::{
-    Ansible, ArchiveBase, Base, BaseKind, DebianBase, Located, Playbook, Root, RpmBase,
-};
+use super::model::{Ansible, ArchiveBase, Base, BaseKind, DebianBase, Located, Playbook, Root, RpmBase};
 use super::suggest::nearest;
 use super::table::{Fields, did_you_mean, in_order, list, type_name};
 use super::validate::{self, Files, Links};
@@ -51,28 +49,54 @@ pub(super) fn parse(source: Source) -> Result<Definition, DefinitionError> {
     }
 }
 
-/// What is read from a file that isn't TOML would be guesses: only the syntax errors are told, one a line.
+/// What is read from a file that isn't TOML would be guesses: only the syntax errors are told, one a
+/// line.
 fn syntax_errors(source: &Source, errors: &[toml::de::Error]) -> DefinitionError {
     let mut diagnostics: Vec<Diagnostic> = Vec::new();
     for error in errors {
         let range = error.span().unwrap_or(0..0);
         let at = source.at(&range);
-        if diagnostics.iter().any(|earlier| earlier.line == Some(at.line)) {
+        let header = header_line(&source.text, range.start);
+        let told = |line: usize| diagnostics.iter().any(|earlier| earlier.line == Some(line));
+        let twice = error.message() == "duplicate key";
+        // A table that is there twice has its keys there twice as well.
+        if told(at.line) || (twice && header.is_some_and(|(line, _)| told(line))) {
             continue;
         }
-        let message = error.message();
-        let diagnostic = if message == "duplicate key" {
-            let key = source.text.get(range).unwrap_or("").trim();
+        let word = source.text.get(range).unwrap_or("").trim();
+        diagnostics.push(if twice {
+            let name = header.filter(|(line, _)| *line == at.line).map_or(word, |(_, header)| header);
             source
-                .diagnostic(at, format!("`{}` is written twice", key.escape_debug()))
+                .diagnostic(at, format!("`{}` is written twice", name.escape_debug()))
                 .with_hint("keep one of the two")
         } else {
-            source.diagnostic(at, format!("not TOML: {message}"))
-        };
-        diagnostics.push(diagnostic);
+            let mut diagnostic = source.diagnostic(at, format!("not TOML: {}", error.message()));
+            diagnostic.hint = match word.to_lowercase().as_str() {
+                "yes" | "on" => Some("write `true`".to_owned()),
+                "no" | "off" => Some("write `false`".to_owned()),
+                _ => None,
+            };
+            diagnostic
+        });
     }
     diagnostics.sort_by_key(|diagnostic| diagnostic.line);
     DefinitionError { diagnostics }
+}
+
+/// The last table header at or before an offset: its line's number and text.
+fn header_line(text: &str, offset: usize) -> Option<(usize, &str)> {
+    let mut start = 0;
+    let mut found = None;
+    for (index, line) in text.split_inclusive('\n').enumerate() {
+        if start > offset {
+            break;
+        }
+        if line.trim_start().starts_with('[') {
+            found = Some((index + 1, line.trim()));
+        }
+        start += line.len();
+    }
+    found
 }
 
 type Parsed = (Vec<Base>, Option<Ansible>, Vec<Root>);
@@ -89,7 +113,7 @@ impl Parser<'_> {
         self.problems.at(&value.span())
     }
 
-    fn path(&self, written: Located<String>, files: Files) -> Located<PathBuf> {
+    fn path(&self, written: &Located<String>, files: Files) -> Located<PathBuf> {
         validate::path(self.dir, self.project, self.problems, written, files)
     }
 
@@ -107,23 +131,31 @@ impl Parser<'_> {
         let mut ansible = None;
         for (key, value) in in_order(document) {
             match key.as_ref().as_ref() {
-                "base" => bases = self.section("base", key, value, |name, fields| self.base(name, fields, &mut links)),
-                "root" => roots = self.section("root", key, value, |name, fields| self.root(name, fields, &mut links)),
+                "base" => {
+                    bases =
+                        self.section("base", key, value, |name, fields| self.base(name, fields, &mut links));
+                }
+                "root" => {
+                    roots =
+                        self.section("root", key, value, |name, fields| self.root(name, fields, &mut links));
+                }
                 "ansible" => {
                     links.ansible = true;
                     ansible = self.ansible(self.at(key), value);
                 }
-                unknown => self.problems.add(
-                    self.at(key),
-                    format!("unknown key `{}`", unknown.escape_debug()),
-                    Some(nearest(unknown, SECTIONS.iter().copied()).map_or_else(
+                unknown => {
+                    let near = nearest(unknown, SECTIONS.iter().copied());
+                    let hint = near.map_or_else(
                         || "a definition has `[base.NAME]`, `[ansible]` and `[root.NAME]`".to_owned(),
                         |near| format!("did you mean `{near}`?"),
-                    )),
-                ),
+                    );
+                    let message = format!("unknown key `{}`", unknown.escape_debug());
+                    self.problems.add(self.at(key), message, Some(hint));
+                    links.misspelt.extend(near);
+                }
             }
         }
-        if !document.contains_key("root") {
+        if !document.contains_key("root") && !links.misspelt.contains(&"root") {
             self.problems.add(
                 self.problems.at(&(0..0)),
                 "no root is defined",
@@ -144,7 +176,8 @@ impl Parser<'_> {
     ) -> Vec<T> {
         let hint = || Some(format!("give it a name: `[{section}.NAME]`"));
         let DeValue::Table(tables) = value.as_ref() else {
-            let many = value.as_ref().as_array().is_some_and(|items| items.iter().all(|i| i.as_ref().is_table()));
+            let many =
+                value.as_ref().as_array().is_some_and(|items| items.iter().all(|i| i.as_ref().is_table()));
             let what = if many { "a list of tables" } else { type_name(value.as_ref()) };
             let message = format!("`{section}` must be a table of {section}s, not {what}");
             self.problems.add(self.at(key), message, hint());
@@ -163,23 +196,16 @@ impl Parser<'_> {
             let title = format!("[{section}.{}]", name.escape_debug());
             let fields = Fields::new(title, span, table, self.problems);
             validate::name(section, name, span, self.problems);
-            // [base.centos.7]: TOML reads the dot as one table inside another.
-            if let [(inner, _)] = in_order(table)[..]
-                && table.values().all(|inner| inner.as_ref().is_table())
-                && !["vars"].contains(&inner.as_ref().as_ref())
-            {
-                let whole = format!("{name}.{}", inner.as_ref());
-                let message = format!("`[{section}.{}]` is a table inside another", whole.escape_debug());
-                let hint = format!("put the name in quotes: `[{section}.{whole:?}]`");
-                self.problems.add(self.at(inner), message, Some(hint));
-                continue;
-            }
             found.extend(read(name, fields));
         }
         found
     }
 
     fn base(&self, name: &str, fields: Fields<'_, '_>, links: &mut Links) -> Option<Base> {
+        if let Some(whole) = fields.only_a_table("base", name) {
+            links.base(&whole);
+            return None;
+        }
         let span = fields.span;
         links.base(name);
         // A base without a source still tells what it is by its other keys.
@@ -213,9 +239,8 @@ impl Parser<'_> {
         fields.finish(|key| {
             let owners: Vec<&str> =
                 SOURCES.iter().filter(|(_, keys)| keys.contains(&key)).map(|(name, _)| *name).collect();
-            (!owners.is_empty()).then(|| {
-                format!("`{key}` goes with source {}, this base's source is `{own}`", list(&owners))
-            })
+            (!owners.is_empty())
+                .then(|| format!("`{key}` goes with source {}, this base's source is `{own}`", list(&owners)))
         });
         Some(Base { name: name.to_owned(), kind: kind?, span })
     }
@@ -224,10 +249,8 @@ impl Parser<'_> {
         let repos = fields.required_strings("repos", "[\"bases/centos7.repo\"]");
         let packages = fields.required_strings("packages", "[\"@core\"]");
         validate::packages(fields, packages.as_deref().unwrap_or_default());
-        let repos = repos.map(|repos| {
-            repos.into_iter().map(|repo| self.path(repo, Files::File)).collect()
-        });
-        let lock = fields.string("lock").map(|lock| self.path(lock, Files::FileOrNothing));
+        let repos = repos.map(|repos| repos.into_iter().map(|repo| self.path(&repo, Files::File)).collect());
+        let lock = fields.string("lock").map(|lock| self.path(&lock, Files::FileOrNothing));
         let releasever = fields.string("releasever");
         let arch = fields.string("arch");
         for (key, word) in [("releasever", &releasever), ("arch", &arch)] {
@@ -253,11 +276,10 @@ impl Parser<'_> {
         for component in &components {
             validate::word(fields, "components", Some(component));
         }
-        let variants: Vec<(&'static str, &'static str)> = VARIANTS.iter().map(|name| (*name, *name)).collect();
+        let variants: Vec<(&'static str, &'static str)> =
+            VARIANTS.iter().map(|name| (*name, *name)).collect();
         let variant = fields.choice("variant", &variants);
-        let keyring = fields
-            .string("keyring")
-            .map(|keyring| self.path(keyring, Files::FileOrDirectory));
+        let keyring = fields.string("keyring").map(|keyring| self.path(&keyring, Files::FileOrDirectory));
         Some(DebianBase {
             suite: suite?,
             packages,
@@ -269,10 +291,9 @@ impl Parser<'_> {
     }
 
     fn archive(&self, fields: &Fields<'_, '_>) -> Option<ArchiveBase> {
-        let file = fields
-            .required_string("file", "\"rootfs.tar.zst\"")
-            .map(|file| self.path(file, Files::File));
-        let sha256 = fields.string("sha256").map(|digest| validate::sha256(fields, "sha256", digest));
+        let file =
+            fields.required_string("file", "\"rootfs.tar.zst\"").map(|file| self.path(&file, Files::File));
+        let sha256 = fields.string("sha256").map(|digest| validate::sha256(fields, "sha256", &digest));
         let strip_components = fields.number("strip_components", 255).unwrap_or(0);
         let devices = fields.bool("devices").unwrap_or(false);
         Some(ArchiveBase { file: file?, sha256, strip_components, devices })
@@ -287,25 +308,25 @@ impl Parser<'_> {
         let fields = Fields::new("[ansible]".to_owned(), span, table, self.problems);
         let newest = PINNED.last().copied().unwrap_or("2.19.14");
         let core = fields.required_string("core", &format!("{newest:?}"));
-        let requirements =
-            fields.string("requirements").map(|file| self.path(file, Files::File));
+        let requirements = fields.string("requirements").map(|file| self.path(&file, Files::File));
         validate::core(&fields, core.as_ref(), fields.has("requirements"));
         let project = fields
             .string("project")
-            .map(|project| self.path(project, Files::Directory).value)
-            .unwrap_or_else(|| self.dir.to_owned());
-        let inventory = fields
-            .string("inventory")
-            .map(|inventory| self.path(inventory, Files::FileOrDirectory));
+            .map_or_else(|| self.dir.to_owned(), |project| self.path(&project, Files::Directory).value);
+        let inventory =
+            fields.string("inventory").map(|inventory| self.path(&inventory, Files::FileOrDirectory));
         // The password may be on another machine: it is needed when a playbook runs, not to plan one.
-        let vault_password_file = fields
-            .string("vault_password_file")
-            .map(|file| self.path(file, Files::FileOrNothing));
+        let vault_password_file =
+            fields.string("vault_password_file").map(|file| self.path(&file, Files::FileOrNothing));
         fields.finish(|_| None);
         Some(Ansible { core: core?, project, inventory, vault_password_file, requirements, span })
     }
 
     fn root(&self, name: &str, fields: Fields<'_, '_>, links: &mut Links) -> Option<Root> {
+        if let Some(whole) = fields.only_a_table("root", name) {
+            links.root(&whole, None);
+            return None;
+        }
         let span = fields.span;
         let base = fields.required_string("base", "\"NAME\"");
         links.root(name, base.as_ref());
@@ -318,16 +339,14 @@ impl Parser<'_> {
         let playbooks = playbooks
             .into_iter()
             .map(|playbook| {
-                let name = playbook.value.clone();
-                let file = self.path(playbook, Files::File);
-                Playbook { name, path: file.value, span: file.span }
+                let file = self.path(&playbook, Files::File);
+                Playbook { name: playbook.value, path: file.value, span: file.span }
             })
             .collect();
         let vars = fields.table("vars").map(|table| vars::to_json(&fields.title, &table, self.problems));
         let network = fields.choice("network", &[("none", Network::None), ("host", Network::Host)]);
         let boot = fields.bool("boot").unwrap_or(false);
-        let services =
-            fields.choice("services", &[("defer", Services::Defer), ("fail", Services::Fail)]);
+        let services = fields.choice("services", &[("defer", Services::Defer), ("fail", Services::Fail)]);
         fields.finish(|_| None);
         Some(Root {
             name: name.to_owned(),

@@ -22,8 +22,8 @@ fn likeness(wrong: &str, candidate: &str) -> Option<f64> {
     let longest = wrong.chars().count().max(candidate.chars().count());
     let few_edits = edits <= (longest / 3).max(1) && edits < longest;
     // One inside the other ("hostname" for "host", "repo" for "repos") is a near miss at any length.
-    let contained = wrong.len().min(candidate.len()) >= 3
-        && (wrong.contains(candidate) || candidate.contains(wrong));
+    let contained =
+        wrong.len().min(candidate.len()) >= 3 && (wrong.contains(candidate) || candidate.contains(wrong));
     (few_edits || contained).then(|| strsim::jaro_winkler(wrong, candidate))
 }
 

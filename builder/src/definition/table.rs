@@ -53,6 +53,28 @@ impl<'a, 'i> Fields<'a, 'i> {
         self.problems.add(at, message, hint);
     }
 
+    /// `[base.centos.7]` instead of `[base."centos.7"]`: TOML reads the dot as one table inside
+    /// another. Says so, and gives the name that was meant.
+    pub(super) fn only_a_table(&self, section: &str, name: &str) -> Option<String> {
+        let mut whole = name.to_owned();
+        let mut first = None;
+        let mut table = self.table;
+        while let [(inner, value)] = in_order(table)[..]
+            && let DeValue::Table(below) = value.as_ref()
+            && inner.as_ref() != "vars"
+        {
+            whole = format!("{whole}.{}", inner.as_ref());
+            first.get_or_insert_with(|| self.at(&inner.span()));
+            table = below;
+        }
+        self.problem(
+            first?,
+            format!("`[{section}.{}]` is a table inside another", whole.escape_debug()),
+            Some(format!("put the name in quotes: `[{section}.{whole:?}]`")),
+        );
+        Some(whole)
+    }
+
     /// Lets keys be there without reading them.
     pub(super) fn allow(&self, keys: &[&'static str]) {
         self.asked.borrow_mut().extend(keys);
@@ -78,11 +100,11 @@ impl<'a, 'i> Fields<'a, 'i> {
                 DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {
                     Some(format!("put it in quotes: `{key} = \"{}\"`", scalar(value.as_ref())))
                 }
-                DeValue::Array(items) if items.len() == 1 => {
-                    items.iter().next().and_then(|item| item.as_ref().as_str()).map(|only| {
-                        format!("write it without brackets: `{key} = {only:?}`")
-                    })
-                }
+                DeValue::Array(items) if items.len() == 1 => items
+                    .iter()
+                    .next()
+                    .and_then(|item| item.as_ref().as_str())
+                    .map(|only| format!("write it without brackets: `{key} = {only:?}`")),
                 _ => None,
             };
             self.wrong_type(key, "a string", value, hint);
@@ -185,15 +207,22 @@ impl<'a, 'i> Fields<'a, 'i> {
         key: &'static str,
         choices: &[(&'static str, T)],
     ) -> Option<Located<T>> {
+        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+        if let Some(value) = self.table.get(key)
+            && !value.as_ref().is_str()
+        {
+            self.allow(&[key]);
+            self.wrong_type(key, &format!("one of {}", list(&names)), value, None);
+            return None;
+        }
         let word = self.string(key)?;
         if let Some((_, choice)) = choices.iter().find(|(name, _)| *name == word.value) {
             return Some(Located { value: *choice, span: word.span });
         }
-        let names = choices.iter().map(|(name, _)| *name);
         self.problem(
             word.span,
             format!("`{key}` in `{}` can't be `{}`", self.title, word.value),
-            Some(did_you_mean(&word, names)),
+            Some(did_you_mean(&word, names.into_iter())),
         );
         None
     }
@@ -251,7 +280,10 @@ pub(super) fn in_order<'a, 'i>(
 pub(super) fn did_you_mean<'a>(wrong: &str, candidates: impl Iterator<Item = &'a str>) -> String {
     let candidates: Vec<&str> = candidates.collect();
     nearest(wrong, candidates.iter().copied()).map_or_else(
-        || format!("it is one of {}", list(&candidates)),
+        || match candidates[..] {
+            [only] => format!("there is only `{only}`"),
+            _ => format!("it is one of {}", list(&candidates)),
+        },
         |near| format!("did you mean `{near}`?"),
     )
 }

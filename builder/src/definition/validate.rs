@@ -72,7 +72,8 @@ pub(super) fn packages(fields: &Fields<'_, '_>, packages: &[Located<String>]) {
 pub(super) fn url(fields: &Fields<'_, '_>, key: &str, value: Option<&Located<String>>) {
     let Some(value) = value else { return };
     let known = ["http://", "https://", "file://", "file:/", "copy://", "copy:/"];
-    if !known.iter().any(|scheme| value.len() > scheme.len() && value.starts_with(scheme)) || value.contains(' ')
+    if !known.iter().any(|scheme| value.len() > scheme.len() && value.starts_with(scheme))
+        || value.contains(' ')
     {
         fields.problem(
             value.span,
@@ -83,7 +84,7 @@ pub(super) fn url(fields: &Fields<'_, '_>, key: &str, value: Option<&Located<Str
 }
 
 /// Checks a SHA-256 digest and gives it in lower case.
-pub(super) fn sha256(fields: &Fields<'_, '_>, key: &str, digest: Located<String>) -> Located<String> {
+pub(super) fn sha256(fields: &Fields<'_, '_>, key: &str, digest: &Located<String>) -> Located<String> {
     let digits = digest.chars().count();
     if digits != 64 || !digest.chars().all(|c| c.is_ascii_hexdigit()) {
         let why = if digits == 64 { String::new() } else { format!(", this has {digits} characters") };
@@ -180,7 +181,7 @@ pub(super) fn path(
     dir: &Path,
     project: Option<&str>,
     problems: &Problems,
-    written: Located<String>,
+    written: &Located<String>,
     files: Files,
 ) -> Located<PathBuf> {
     let path = resolve(dir, Path::new(&written.value));
@@ -231,7 +232,8 @@ fn absent(dir: &Path, project: Option<&str>, written: &str, path: &Path, files: 
             return format!("did you mean `{}`?", from_project.display());
         }
     }
-    if let (Some(parent), Some(file_name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) {
+    if let (Some(parent), Some(file_name)) = (path.parent(), path.file_name().and_then(|name| name.to_str()))
+    {
         let mut names: Vec<String> = fs::read_dir(parent)
             .into_iter()
             .flatten()
@@ -241,7 +243,8 @@ fn absent(dir: &Path, project: Option<&str>, written: &str, path: &Path, files: 
             .filter(|name| !name.contains(char::is_control))
             .collect();
         names.sort_unstable();
-        let near = nearest(file_name, names.iter().map(String::as_str).filter(|name| fits(&parent.join(name))));
+        let near =
+            nearest(file_name, names.iter().map(String::as_str).filter(|name| fits(&parent.join(name))));
         if let Some(near) = near {
             return format!("did you mean `{}`?", Path::new(written).with_file_name(near).display());
         }
@@ -256,6 +259,8 @@ pub(super) struct Links {
     roots: Vec<(String, Option<Located<String>>)>,
     /// Whether there is an `[ansible]`, however broken.
     pub(super) ansible: bool,
+    /// Sections that are there under a wrong name: what they define isn't known.
+    pub(super) misspelt: Vec<&'static str>,
     /// The first root with playbooks: its title, and where they are written.
     pub(super) needs_ansible: Option<(String, At)>,
 }
@@ -284,7 +289,8 @@ pub(super) fn links(links: &Links, problems: &Problems) {
     let roots: HashMap<&str, Option<&Located<String>>> =
         links.roots.iter().map(|(name, base)| (name.as_str(), base.as_ref())).collect();
 
-    for (name, base) in &links.roots {
+    let known = |section| !links.misspelt.contains(&section);
+    for (name, base) in links.roots.iter().filter(|_| known("base")) {
         let Some(base) = base.as_ref().filter(|base| !bases.contains_key(base.as_str())) else { continue };
         let hint = if bases.is_empty() {
             format!("no base is defined: add `[base.{}]`", base.escape_debug())
@@ -299,15 +305,17 @@ pub(super) fn links(links: &Links, problems: &Problems) {
         let message = format!("there is no base `{}` for root `{}`", base.value, name.escape_debug());
         problems.add(base.span, message, Some(hint));
     }
-    for (name, target) in &links.bases {
-        let Some(target) = target.as_ref().filter(|root| !roots.contains_key(root.as_str())) else { continue };
+    for (name, target) in links.bases.iter().filter(|_| known("root")) {
+        let Some(target) = target.as_ref().filter(|root| !roots.contains_key(root.as_str())) else {
+            continue;
+        };
         let hint = (!roots.is_empty())
             .then(|| did_you_mean(target, links.roots.iter().map(|(name, _)| name.as_str())));
         let message = format!("there is no root `{}` for base `{}`", target.value, name.escape_debug());
         problems.add(target.span, message, hint);
     }
     cycles(links, &bases, &roots, problems);
-    if let (Some((title, at)), false) = (&links.needs_ansible, links.ansible) {
+    if let (Some((title, at)), false, true) = (&links.needs_ansible, links.ansible, known("ansible")) {
         let newest = PINNED.last().copied().unwrap_or_default();
         problems.add(
             *at,

@@ -24,7 +24,10 @@ pub(super) fn to_json(title: &str, table: &DeTable<'_>, problems: &Problems) -> 
             problems.add(
                 problems.at(&key.span()),
                 format!("`{}` in `vars` of `{title}` can't be a variable's name", name.escape_debug()),
-                Some("Ansible's variables are letters, digits and `_`, and don't begin with a digit".to_owned()),
+                Some(
+                    "Ansible's variables are letters, digits and `_`, and don't begin with a digit"
+                        .to_owned(),
+                ),
             );
         }
     }

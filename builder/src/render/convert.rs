@@ -12,6 +12,7 @@ use super::Report;
 use crate::definition::{DefinitionError, Diagnostic, SelectError};
 use crate::engine::{RootFailure, StepError};
 use crate::exit;
+use crate::host::{self, Tool};
 
 impl From<Diagnostic> for Report {
     fn from(diagnostic: Diagnostic) -> Self {
@@ -56,7 +57,9 @@ impl From<PublishError> for Report {
 
 impl From<SandboxError> for Report {
     fn from(error: SandboxError) -> Self {
-        Self::chain(exit::FAILED, &error).hints(system_hint(&error))
+        let hint = sandbox_hint(&error).or_else(|| system_hint(&error));
+        let code = if let SandboxError::Cancelled(_) = error { exit::INTERRUPTED } else { exit::FAILED };
+        Self::chain(code, &error).hints(hint)
     }
 }
 
@@ -77,14 +80,15 @@ impl Report {
     }
 
     fn hints(mut self, hint: Option<String>) -> Self {
-        self.hints.extend(hint);
+        self.0.hints.extend(hint);
         self
     }
 
     /// Why a step of a root couldn't be done, or be planned.
     #[must_use]
     pub fn from_step(root: &str, step: Option<&str>, error: &StepError) -> Self {
-        let place = step.map_or_else(|| format!("root `{root}`"), |step| format!("root `{root}`, step `{step}`"));
+        let place =
+            step.map_or_else(|| format!("root `{root}`"), |step| format!("root `{root}`, step `{step}`"));
         Self::new(step_code(error), format!("{place} failed")).caused_by(error).hints(step_hint(error))
     }
 
@@ -106,7 +110,8 @@ impl Report {
             report = report.note("log", log.display().to_string());
         }
         if failure.kept {
-            report = report.hint(format!("look around in it with `rootbuild shell --failed {}`", failure.root));
+            report =
+                report.hint(format!("look around in it with `rootbuild shell --failed {}`", failure.root));
         }
         report
     }
@@ -162,15 +167,24 @@ fn step_hint(error: &StepError) -> Option<String> {
         .or_else(|| system_hint(error))
 }
 
+fn sandbox_hint(error: &SandboxError) -> Option<String> {
+    match error {
+        // Packages have other names elsewhere.
+        SandboxError::NotFound { program: "systemd-nspawn", .. } => Some(host::install(Tool::Nspawn)),
+        SandboxError::NotFound { .. } => Some(host::install(Tool::UtilLinux)),
+        error => error.hint(),
+    }
+}
+
 /// What helps against errors of the operating system, wherever they are met.
 fn system_hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(error) = error.downcast_ref::<io::Error>() {
             return match error.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(
-                    "free some space, or name a store on a larger file system with `--store`".to_owned(),
-                ),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    Some("free some space, or name a store on a larger file system with `--store`".to_owned())
+                }
                 io::ErrorKind::ReadOnlyFilesystem => {
                     Some("name a store that can be written with `--store`".to_owned())
                 }

@@ -27,8 +27,12 @@ const GUTTER: Style = AnsiColor::Blue.on_default().bold();
 const SOURCE_WIDTH: usize = 120;
 
 /// An error as it is told: what went wrong, why, and what to do next.
+#[derive(Debug, Clone)]
+pub struct Report(Box<Told>);
+
+/// What a report says; boxed, since every `Result` of the command line has room for one.
 #[derive(Debug, Clone, Default)]
-pub struct Report {
+struct Told {
     message: String,
     causes: Vec<String>,
     output: Option<String>,
@@ -44,7 +48,7 @@ impl Report {
     /// and puts its subject in backticks.
     #[must_use]
     pub fn new(exit_code: u8, message: impl Into<String>) -> Self {
-        Self { message: message.into(), exit_code, ..Self::default() }
+        Self(Box::new(Told { message: message.into(), exit_code, ..Told::default() }))
     }
 
     /// Something was tried and failed.
@@ -79,8 +83,8 @@ impl Report {
             return reports.remove(0);
         }
         // What was cancelled because of the others says nothing new.
-        if reports.iter().any(|report| report.exit_code != exit::INTERRUPTED) {
-            reports.retain(|report| report.exit_code != exit::INTERRUPTED);
+        if reports.iter().any(|report| report.0.exit_code != exit::INTERRUPTED) {
+            reports.retain(|report| report.0.exit_code != exit::INTERRUPTED);
         }
         if reports.len() == 1 {
             return reports.remove(0);
@@ -89,21 +93,18 @@ impl Report {
         let worst = [exit::BUG, exit::STORE_DAMAGED, exit::FAILED, exit::LOCK_TIMEOUT, exit::USAGE];
         let exit_code = worst
             .into_iter()
-            .find(|code| reports.iter().any(|report| report.exit_code == *code))
-            .or_else(|| reports.first().map(|report| report.exit_code))
+            .find(|code| reports.iter().any(|report| report.0.exit_code == *code))
+            .or_else(|| reports.first().map(|report| report.0.exit_code))
             .unwrap_or(exit::FAILED);
-        Self { parts: reports, ..Self::new(exit_code, "") }.counted()
-    }
-
-    fn counted(mut self) -> Self {
-        self.message = format!("{} errors", self.parts.len());
-        self
+        let mut all = Self::new(exit_code, format!("{} errors", reports.len()));
+        all.0.parts = reports;
+        all
     }
 
     /// Says what to do next. Several hints are told in their order.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hints.push(hint.into());
+        self.0.hints.push(hint.into());
         self
     }
 
@@ -113,9 +114,9 @@ impl Report {
         let mut next = Some(error);
         while let Some(error) = next {
             let text = plain(error);
-            let before = self.causes.last().unwrap_or(&self.message);
+            let before = self.0.causes.last().unwrap_or(&self.0.message);
             if !text.is_empty() && !before.contains(&text) {
-                self.causes.push(text);
+                self.0.causes.push(text);
             }
             next = error.source();
         }
@@ -126,48 +127,48 @@ impl Report {
     #[must_use]
     pub fn output(mut self, output: impl Into<String>) -> Self {
         let output = output.into();
-        self.output = Some(output.trim_end().to_owned()).filter(|output| !output.is_empty());
+        self.0.output = Some(output.trim_end().to_owned()).filter(|output| !output.is_empty());
         self
     }
 
     /// Adds a labelled line ("log", a path).
     #[must_use]
     pub fn note(mut self, label: &'static str, text: impl Into<String>) -> Self {
-        self.notes.push((label, text.into()));
+        self.0.notes.push((label, text.into()));
         self
     }
 
     /// Adds places in a definition. Each is told with its own message; the report's own isn't then.
     #[must_use]
     pub fn diagnostics(mut self, diagnostics: Vec<Diagnostic>) -> Self {
-        self.diagnostics = diagnostics;
+        self.0.diagnostics = diagnostics;
         self
     }
 
     /// Ends the command with another exit code.
     #[must_use]
     pub fn with_exit_code(mut self, exit_code: u8) -> Self {
-        self.exit_code = exit_code;
+        self.0.exit_code = exit_code;
         self
     }
 
     /// The exit code that the command ends with.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        self.exit_code
+        self.0.exit_code
     }
 
     /// What went wrong, in one line.
     #[must_use]
     pub fn message(&self) -> &str {
-        &self.message
+        &self.0.message
     }
 
     /// What to do next, the first of it.
     #[must_use]
     pub fn first_hint(&self) -> Option<&str> {
-        let diagnostic = || self.diagnostics.first()?.hint.as_deref();
-        self.hints.first().map(String::as_str).or_else(diagnostic)
+        let diagnostic = || self.0.diagnostics.first()?.hint.as_deref();
+        self.0.hints.first().map(String::as_str).or_else(diagnostic)
     }
 
     /// Tells it on stderr, for people or as one line of JSON. That stderr is gone is no reason to fail.
@@ -194,8 +195,8 @@ impl Report {
     }
 
     fn write(&self, out: &mut String, cwd: Option<&Path>) -> fmt::Result {
-        if !self.parts.is_empty() {
-            for (index, part) in self.parts.iter().enumerate() {
+        if !self.0.parts.is_empty() {
+            for (index, part) in self.0.parts.iter().enumerate() {
                 if index > 0 {
                     writeln!(out)?;
                 }
@@ -203,27 +204,27 @@ impl Report {
             }
             return Ok(());
         }
-        if self.diagnostics.is_empty() {
-            labelled(out, ERROR, "error", &self.message)?;
+        if self.0.diagnostics.is_empty() {
+            labelled(out, ERROR, "error", &self.0.message)?;
         }
-        for (index, diagnostic) in self.diagnostics.iter().enumerate() {
+        for (index, diagnostic) in self.0.diagnostics.iter().enumerate() {
             if index > 0 {
                 writeln!(out)?;
             }
             write_diagnostic(out, diagnostic, cwd)?;
         }
-        for cause in &self.causes {
+        for cause in &self.0.causes {
             labelled(out, LABEL, "caused by", cause)?;
         }
-        if let Some(output) = &self.output {
+        if let Some(output) = &self.0.output {
             for line in clean(output).lines() {
                 writeln!(out, "  {line}")?;
             }
         }
-        for (label, note) in &self.notes {
+        for (label, note) in &self.0.notes {
             labelled(out, LABEL, label, note)?;
         }
-        for hint in &self.hints {
+        for hint in &self.0.hints {
             labelled(out, HINT, "hint", hint)?;
         }
         Ok(())
@@ -236,29 +237,29 @@ impl Report {
     }
 
     fn object(&self) -> Value {
-        let first = self.diagnostics.first();
+        let first = self.0.diagnostics.first();
         let notes: serde_json::Map<String, Value> =
-            self.notes.iter().map(|(label, text)| ((*label).to_owned(), text.as_str().into())).collect();
+            self.0.notes.iter().map(|(label, text)| ((*label).to_owned(), text.as_str().into())).collect();
         let mut object = json!({
-            "message": self.message,
-            "causes": self.causes,
+            "message": self.0.message,
+            "causes": self.0.causes,
             "hint": self.first_hint(),
-            "path": first.map(|diagnostic| &diagnostic.path),
+            "path": first.map(|diagnostic| diagnostic.path.to_string_lossy()),
             "line": first.and_then(|diagnostic| diagnostic.line),
             "column": first.and_then(|diagnostic| diagnostic.column),
-            "exit_code": self.exit_code,
+            "exit_code": self.0.exit_code,
         });
-        if let Some(output) = &self.output {
+        if let Some(output) = &self.0.output {
             object["output"] = output.as_str().into();
         }
         if !notes.is_empty() {
             object["notes"] = notes.into();
         }
-        if !self.diagnostics.is_empty() {
-            object["diagnostics"] = self.diagnostics.iter().map(diagnostic_json).collect();
+        if !self.0.diagnostics.is_empty() {
+            object["diagnostics"] = self.0.diagnostics.iter().map(diagnostic_json).collect();
         }
-        if !self.parts.is_empty() {
-            object["errors"] = self.parts.iter().map(Self::object).collect();
+        if !self.0.parts.is_empty() {
+            object["errors"] = self.0.parts.iter().map(Self::object).collect();
         }
         object
     }
@@ -272,7 +273,7 @@ fn plain(error: &(dyn Error + 'static)) -> String {
 fn diagnostic_json(diagnostic: &Diagnostic) -> Value {
     json!({
         "message": diagnostic.message,
-        "path": diagnostic.path,
+        "path": diagnostic.path.to_string_lossy(),
         "line": diagnostic.line,
         "column": diagnostic.column,
         "source_line": diagnostic.source_line,

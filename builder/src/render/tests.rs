@@ -1,0 +1,132 @@
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::Report;
+use crate::definition::Diagnostic;
+use crate::engine::{RootFailure, StepError};
+use crate::exit;
+
+fn plain(report: &Report) -> String {
+    anstream::adapter::strip_str(&report.render(None)).to_string()
+}
+
+fn disk_full() -> rootbuild_cache::Error {
+    rootbuild_cache::Error::Io {
+        action: "write",
+        path: PathBuf::from("/store/objects/ab"),
+        source: io::Error::from_raw_os_error(28),
+    }
+}
+
+#[test]
+fn an_error_is_told_with_its_causes_and_a_hint() {
+    insta::assert_snapshot!(plain(&Report::from(disk_full())), @r"
+    error: can't write `/store/objects/ab`
+    caused by: no space left on device
+    hint: free some space, or name a store on a larger file system with `--store`
+    ");
+}
+
+#[test]
+fn the_exit_code_says_what_kind_of_error_it_was() {
+    use rootbuild_cache::Error;
+    let damaged = Error::Damaged { what: "a hole".into(), path: PathBuf::from("/x") };
+    let newer = Error::Format { path: PathBuf::from("/x"), found: "9".into(), known: 1 };
+    let waited = Error::LockTimeout { what: "layer".into(), holder: 12, waited_seconds: 5 };
+    assert_eq!(Report::from(damaged).exit_code(), exit::STORE_DAMAGED);
+    assert_eq!(Report::from(newer).exit_code(), exit::STORE_DAMAGED);
+    assert_eq!(Report::from(waited).exit_code(), exit::LOCK_TIMEOUT);
+    assert_eq!(Report::from(disk_full()).exit_code(), exit::FAILED);
+    assert_eq!(Report::from(StepError::from(disk_full())).exit_code(), exit::FAILED);
+    assert_eq!(Report::interrupted(2).exit_code(), exit::INTERRUPTED);
+    assert_eq!(Report::interrupted(15).exit_code(), exit::TERMINATED);
+    assert_eq!(Report::from(Diagnostic::file(Path::new("/x"), "no")).exit_code(), exit::USAGE);
+}
+
+#[test]
+fn every_error_of_the_store_has_its_words() {
+    use rootbuild_cache::Error;
+    let errors = [
+        Error::Format { path: PathBuf::from("/store"), found: "9".into(), known: 1 },
+        Error::NotAStore { path: PathBuf::from("/etc") },
+        Error::LockTimeout { what: "layer `x`".into(), holder: 4711, waited_seconds: 30 },
+        Error::Missing { what: "object b3:12".into() },
+    ];
+    let texts: Vec<String> = errors.into_iter().map(|error| plain(&Report::from(error))).collect();
+    insta::assert_snapshot!(texts.join("\n"));
+}
+
+fn failure(root: &str, error: StepError) -> RootFailure {
+    RootFailure {
+        root: root.to_owned(),
+        step: Some("ansible/hgweb.yml".to_owned()),
+        error: Arc::new(error),
+        log: Some(PathBuf::from("/store/logs/hgweb/7.log")),
+        kept: true,
+    }
+}
+
+#[test]
+fn a_failed_root_is_told_with_its_step_its_log_and_how_to_look_at_it() {
+    let failure = failure("hgweb", StepError::from(disk_full()));
+    insta::assert_snapshot!(plain(&Report::from_failure(&failure, &["hgweb", "hgssh"])));
+}
+
+#[test]
+fn a_root_that_only_follows_another_is_told_in_one_line() {
+    let failure = failure("hgweb", StepError::Dependency("common".to_owned()));
+    assert_eq!(
+        plain(&Report::from_failure(&failure, &["hgweb"])),
+        "error: root `hgweb` wasn't built: it stands on root `common`, which failed\n"
+    );
+}
+
+#[test]
+fn several_errors_are_told_one_after_the_other_and_the_worst_decides() {
+    let several = Report::several(vec![
+        Report::usage("first").hint("do this"),
+        Report::new(exit::INTERRUPTED, "cancelled"),
+        Report::new(exit::STORE_DAMAGED, "second"),
+    ]);
+    assert_eq!(several.exit_code(), exit::STORE_DAMAGED);
+    assert_eq!(plain(&several), "error: first\nhint: do this\n\nerror: second\n");
+    assert_eq!(several.to_json()["error"]["errors"][1]["message"], "second");
+    let only = Report::several(vec![Report::new(exit::INTERRUPTED, "cancelled")]);
+    assert_eq!(only.exit_code(), exit::INTERRUPTED);
+}
+
+#[test]
+fn output_of_programs_is_shown_indented_and_obeys_nobody() {
+    let report = Report::failed("task `x` failed").output("one\n\x1b[2Jtwo\n\n").note("log", "/a/b");
+    insta::assert_snapshot!(plain(&report), @r"
+    error: task `x` failed
+      one
+      \u{1b}[2Jtwo
+    log: /a/b
+    ");
+}
+
+#[test]
+fn a_cause_that_repeats_the_message_is_not_told_again() {
+    let error = StepError::from(disk_full());
+    let report = Report::failed("can't write `/store/objects/ab`").caused_by(&error);
+    assert_eq!(plain(&report).matches("can't write").count(), 1);
+}
+
+#[test]
+fn colours_mark_what_matters_and_nothing_else() {
+    let text = Report::failed("broken").hint("mend it").render(None);
+    assert_eq!(
+        text,
+        "\u{1b}[1m\u{1b}[31merror\u{1b}[0m: broken\n\u{1b}[1m\u{1b}[36mhint\u{1b}[0m: mend it\n"
+    );
+}
+
+#[test]
+fn a_path_that_is_not_utf8_can_be_told_as_json() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let path = Path::new(std::ffi::OsStr::from_bytes(b"/caf\xe9/rootbuild.toml"));
+    let json = Report::from(Diagnostic::file(path, "no")).to_json();
+    assert_eq!(json["error"]["path"], "/caf\u{fffd}/rootbuild.toml");
+}

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use rootbuild_roots::Cancel;
-use rootbuild_roots::sandbox::{Bind, Console, Network, Nspawn, Sandbox, SandboxSpec};
+use rootbuild_roots::sandbox::{Bind, Console, Network, Nspawn, Running, Sandbox, SandboxSpec};
 use rootbuild_roots::working::RootMount;
 
 use super::Check;
@@ -15,17 +15,12 @@ use crate::render::Report;
 
 const NAME: &str = "sandbox";
 
-pub(super) fn check(store: &Path) -> Check {
+/// Starts one in `scratch`, which lies where the store's roots will.
+pub(super) fn check(scratch: &Path) -> Check {
     if !rustix::process::geteuid().is_root() {
         return Check::warning(NAME, "not tried", "run it with `sudo`");
     }
-    let place = store.ancestors().find(|dir| dir.is_dir()).unwrap_or(Path::new("/"));
-    let place = if store.join("staging").is_dir() { store.join("staging") } else { place.to_owned() };
-    let scratch = match tempfile::Builder::new().prefix(".rootbuild-doctor-").tempdir_in(place) {
-        Ok(scratch) => scratch,
-        Err(error) => return Check::warning(NAME, "not tried", crate::definition::plain(&error)),
-    };
-    let root = scratch.path().join("root");
+    let root = scratch.join("root");
     let binds = match furnish(&root) {
         Ok(binds) => binds,
         Err(error) => return Check::warning(NAME, "not tried", crate::definition::plain(&error)),
@@ -44,7 +39,7 @@ pub(super) fn check(store: &Path) -> Check {
         chdir: None,
     };
     let start = Instant::now();
-    match Nspawn.start(&spec, &Cancel::new()).and_then(|running| running.wait()) {
+    match Nspawn.start(&spec, &Cancel::new()).and_then(Running::wait) {
         Ok(0) => Check::ok(NAME, format!("runs a program in {:.2} s", start.elapsed().as_secs_f64())),
         Ok(code) => Check::missing(
             NAME,

@@ -9,9 +9,10 @@ use std::path::Path;
 
 use rootbuild_cache::Store;
 use rustix::fs::{
-    AtFlags, CWD, FileType, FlockOperation, Mode, Timespec, Timestamps, XattrFlags, flock, ioctl_ficlone, makedev,
-    mknodat, setxattr, statfs, statvfs, utimensat,
+    AtFlags, CWD, FileType, FlockOperation, Mode, Timespec, Timestamps, XattrFlags, flock, ioctl_ficlone,
+    makedev, mknodat, setxattr, statfs, statvfs, utimensat,
 };
+use tempfile::TempDir;
 
 use super::Check;
 use super::tools::ask;
@@ -23,18 +24,20 @@ const COMFORTABLE: u64 = 10 << 30;
 /// Below this many free inodes a few roots may not fit.
 const COMFORTABLE_INODES: u64 = 300_000;
 
-pub(super) fn all(store: &Path) -> Vec<Check> {
+/// The checks of a store's directory, and a directory to try more things in where one can be made.
+pub(super) fn all(store: &Path) -> (Vec<Check>, Option<TempDir>) {
+    let stop = |checks| (checks, None);
     let exists = match Store::open_read_only(store) {
         Ok(found) => found.is_some(),
         Err(error) => {
             let report = crate::render::Report::from(error);
             let hint = report.first_hint().unwrap_or("name another store with `--store`");
-            return vec![Check::missing("store", report.message(), hint)];
+            return stop(vec![Check::missing("store", report.message(), hint)]);
         }
     };
     let Some(existing) = store.ancestors().find(|dir| dir.is_dir()) else {
         let detail = format!("`{}` can't be reached", store.display());
-        return vec![Check::missing("store", detail, "name another store with `--store`")];
+        return stop(vec![Check::missing("store", detail, "name another store with `--store`")]);
     };
     // Tried out in a directory of its own, where a store expects strangers or where it will be.
     let parent = if exists { store.join("staging") } else { existing.to_owned() };
@@ -48,19 +51,20 @@ pub(super) fn all(store: &Path) -> Vec<Check> {
             } else {
                 "run it with `sudo`, or name a store of your own with `--store`"
             };
-            return vec![Check::missing("store", detail, hint), space(existing)];
+            return stop(vec![Check::missing("store", detail, hint), space(existing)]);
         }
     };
     let state = if exists { "" } else { " (not there yet)" };
     let detail = format!("{}{state}, on {}", store.display(), kind(existing));
-    vec![
+    let checks = vec![
         Check::ok("store", detail),
         space(existing),
         files(scratch.path()),
         attributes(scratch.path()),
         sharing(scratch.path()),
         overlay(scratch.path()),
-    ]
+    ];
+    (checks, Some(scratch))
 }
 
 /// The name of the file system a directory is on; magic numbers of linux/magic.h and statfs(2).
@@ -97,7 +101,11 @@ fn space(dir: &Path) -> Check {
     // Some file systems make inodes as they need them and count none.
     if stat.f_files > 0 && stat.f_favail < COMFORTABLE_INODES {
         let detail = format!("{detail}, but only {} inodes", stat.f_favail);
-        return Check::warning(name, detail, "a root has 30,000 files and more: name another store with `--store`");
+        return Check::warning(
+            name,
+            detail,
+            "a root has 30,000 files and more: name another store with `--store`",
+        );
     }
     match free {
         ..LEAST => Check::missing(name, detail, hint),
@@ -215,7 +223,8 @@ fn attributes(dir: &Path) -> Check {
 /// An ACL that its file's mode can't tell: version 2, then tag, permissions and id of each entry.
 fn acl() -> Vec<u8> {
     let none = u32::MAX;
-    let entries: [(u16, u16, u32); 5] = [(1, 6, none), (2, 4, 12_345), (4, 4, none), (16, 4, none), (32, 0, none)];
+    let entries: [(u16, u16, u32); 5] =
+        [(1, 6, none), (2, 4, 12_345), (4, 4, none), (16, 4, none), (32, 0, none)];
     let mut bytes = 2_u32.to_le_bytes().to_vec();
     for (tag, permissions, id) in entries {
         bytes.extend(tag.to_le_bytes());
@@ -247,7 +256,8 @@ fn overlay(dir: &Path) -> Check {
         return Check::warning(name, "not tried", "run it with `sudo`");
     }
     let hint = "put the store on ext4, XFS or btrfs and load the module `overlay`; until then every step copies its root";
-    let options = "lowerdir=lower,upperdir=upper,workdir=work,redirect_dir=on,metacopy=off,index=off,xino=auto";
+    let options =
+        "lowerdir=lower,upperdir=upper,workdir=work,redirect_dir=on,metacopy=off,index=off,xino=auto";
     let script = r#"
         cd "$1"; mkdir lower upper work merged lower/dir; echo old > lower/changed; echo old > lower/dir/gone
         mount -t overlay -o "$2" doctor merged
@@ -255,7 +265,8 @@ fn overlay(dir: &Path) -> Check {
         test "$(cat upper/changed lower/changed | tr '\n' ' ')" = 'new old '
         test -c upper/dir && test -d upper/moved"#;
     let dir = dir.to_string_lossy();
-    let arguments = ["--mount", "--propagation", "private", "sh", "-eu", "-c", script, "doctor", &dir, options];
+    let arguments =
+        ["--mount", "--propagation", "private", "sh", "-eu", "-c", script, "doctor", &dir, options];
     match ask("unshare", &arguments) {
         Ok(_) => Check::ok(name, "changes are kept apart and can be captured"),
         Err(why) => Check::warning(name, format!("can't be used: {why}"), hint),

@@ -69,7 +69,11 @@ pub(super) fn privileges() -> Check {
         Check::ok("privileges", "root")
     } else {
         let uid = rustix::process::geteuid().as_raw();
-        Check::missing("privileges", format!("user {uid}, not root"), "run it with `sudo`; `plan` needs no privileges")
+        Check::missing(
+            "privileges",
+            format!("user {uid}, not root"),
+            "run it with `sudo`; `plan` needs no privileges",
+        )
     }
 }
 
@@ -99,7 +103,9 @@ fn nspawn() -> Check {
 fn rpm(needs: &Needs) -> Check {
     match ask("rpm", &["--version"]) {
         Ok(version) => Check::ok("rpm", version),
-        Err(why) => Check::lacking(needs.rpm, "rpm", used_by(why, needs.rpm, "rpm"), host::install(Tool::Rpm)),
+        Err(why) => {
+            Check::lacking(needs.rpm, "rpm", used_by(why, needs.rpm, "rpm"), host::install(Tool::Rpm))
+        }
     }
 }
 
@@ -180,7 +186,9 @@ fn locale() -> Check {
     let script = "import locale; locale.setlocale(locale.LC_ALL, 'C.UTF-8'); print(locale.nl_langinfo(locale.CODESET))";
     match ask(SYSTEM_PYTHON, &["-c", script]) {
         Ok(codeset) if codeset == "UTF-8" => Check::ok("locale", "C.UTF-8"),
-        Ok(codeset) => Check::warning("locale", format!("C.UTF-8 gives {codeset}"), host::install(Tool::Locales)),
+        Ok(codeset) => {
+            Check::warning("locale", format!("C.UTF-8 gives {codeset}"), host::install(Tool::Locales))
+        }
         Err(why) => Check::warning("locale", format!("no C.UTF-8: {why}"), host::install(Tool::Locales)),
     }
 }
