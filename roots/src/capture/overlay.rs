@@ -89,11 +89,11 @@ fn source(
     };
     let path = match redirect.strip_prefix(b"/") {
         Some(absolute) => Some(absolute.to_vec()),
-        None if redirect.contains(&b'/') => None,
+        None if redirect.is_empty() || redirect.contains(&b'/') => None,
         None => parent.map(|parent| join(parent, redirect)),
     };
     match path {
-        Some(path) if is_directory(&path) => Ok(Some(path)),
+        Some(path) if !path.is_empty() && is_directory(&path) => Ok(Some(path)),
         _ => Err(CaptureError::Redirect {
             path: upper.join(Path::new(OsStr::from_bytes(&directory.path))),
             redirect: String::from_utf8_lossy(redirect).into_owned(),

@@ -95,7 +95,8 @@ pub fn overlay_with(
     }
     rustix::mount::fsconfig_create(&context)?;
     let mount = rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
-    let path = PathBuf::from(format!("/proc/self/fd/{}", mount.as_raw_fd()));
+    // With the dot it is the directory, and not a link to it.
+    let path = PathBuf::from(format!("/proc/self/fd/{}/.", mount.as_raw_fd()));
     Ok(Overlay { _mount: mount, path })
 }
 
