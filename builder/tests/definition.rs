@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use rootbuild::definition::{BaseKind, Definition};
+use rootbuild::render::Report;
 use rootbuild_playbooks::run::Services;
 use rootbuild_roots::sandbox::Network;
 use tempfile::TempDir;
@@ -197,6 +198,31 @@ fn a_deeply_nested_file_is_refused_without_falling_over() {
     let vars = format!("[root.a.vars]\nx = {}{}\n", "{a=".repeat(5_000), "}".repeat(5_000));
     let dir = project(&vars);
     assert!(Definition::load(None, dir.path()).is_err());
+}
+
+#[test]
+fn however_a_definition_is_damaged_its_errors_lie_within_the_file() {
+    let dir = project(FULL);
+    let path = dir.path().join("rootbuild.toml");
+    let check = |text: &str| {
+        fs::write(&path, text).unwrap();
+        let Err(error) = Definition::load(None, dir.path()) else { return };
+        assert!(!error.diagnostics.is_empty());
+        for diagnostic in &error.diagnostics {
+            let (line, column) = (diagnostic.line.unwrap(), diagnostic.column.unwrap());
+            let shown = text.split('\n').nth(line - 1).unwrap_or_else(|| panic!("{diagnostic}: {text:?}"));
+            assert!(column <= shown.chars().count() + 1, "{diagnostic}: {text:?}");
+        }
+        let _ = Report::from(error).render(Some(dir.path()));
+    };
+    for (index, _) in FULL.char_indices() {
+        check(&FULL[..index]);
+    }
+    for (index, character) in FULL.char_indices().step_by(9) {
+        for other in ["\"", "[", "=", "\n", "é", "{", "."] {
+            check(&format!("{}{other}{}", &FULL[..index], &FULL[index + character.len_utf8()..]));
+        }
+    }
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,7 +26,7 @@ pub struct Diagnostic {
     pub path: PathBuf,
     /// The line, from 1; `None` when the file as a whole is meant.
     pub line: Option<usize>,
-    /// The column in characters, from 1.
+    /// The column in characters, from 1; `None` when the line as a whole is meant.
     pub column: Option<usize>,
     /// How many characters the caret spans, at least 1.
     pub width: usize,
@@ -51,6 +53,20 @@ impl Diagnostic {
         }
     }
 
+    /// Something is wrong with a line of a file that the definition names. The line is read for
+    /// showing it, where that can be done.
+    #[must_use]
+    pub fn line_of(path: &Path, line: usize, message: impl Into<String>) -> Self {
+        let wanted = line.checked_sub(1);
+        let source_line = fs::File::open(path).ok().and_then(|file| {
+            // A definition's files are small; a line beyond this is nothing to be shown.
+            let lines = BufReader::new(file.take(1 << 20)).split(b'\n');
+            let line = lines.map_while(Result::ok).nth(wanted?)?;
+            Some(String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned())
+        });
+        Self { line: wanted.map(|_| line), source_line, ..Self::file(path, message) }
+    }
+
     /// Says what to do next.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
@@ -62,8 +78,8 @@ impl Diagnostic {
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.path.display())?;
-        if let (Some(line), Some(column)) = (self.line, self.column) {
-            write!(f, ":{line}:{column}")?;
+        for number in self.line.into_iter().chain(self.column) {
+            write!(f, ":{number}")?;
         }
         write!(f, ": {}", self.message)
     }

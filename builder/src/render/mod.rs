@@ -291,17 +291,20 @@ fn labelled(out: &mut String, style: Style, label: &str, text: &str) -> fmt::Res
 
 fn write_diagnostic(out: &mut String, diagnostic: &Diagnostic, cwd: Option<&Path>) -> fmt::Result {
     labelled(out, ERROR, "error", &diagnostic.message)?;
-    if let (Some(line), Some(column)) = (diagnostic.line, diagnostic.column) {
+    if let Some(line) = diagnostic.line {
         let number = line.to_string();
         let indent = " ".repeat(number.len());
-        let place = format!("{}:{line}:{column}", short(&diagnostic.path, cwd).display());
+        let column = diagnostic.column.map(|column| format!(":{column}")).unwrap_or_default();
+        let place = format!("{}:{line}{column}", short(&diagnostic.path, cwd).display());
         writeln!(out, "{indent}{GUTTER}-->{GUTTER:#} {}", clean(&place))?;
         if let Some(source) = &diagnostic.source_line {
-            let shown = text::excerpt(source, column, diagnostic.width, SOURCE_WIDTH);
+            let shown = text::excerpt(source, diagnostic.column.unwrap_or(1), diagnostic.width, SOURCE_WIDTH);
             writeln!(out, "{indent} {GUTTER}|{GUTTER:#}")?;
             writeln!(out, "{GUTTER}{number} |{GUTTER:#} {}", shown.text)?;
-            let (before, carets) = (" ".repeat(shown.start), "^".repeat(shown.width));
-            writeln!(out, "{indent} {GUTTER}|{GUTTER:#} {before}{ERROR}{carets}{ERROR:#}")?;
+            let carets = diagnostic.column.map(|_| (" ".repeat(shown.start), "^".repeat(shown.width)));
+            if let Some((before, carets)) = carets {
+                writeln!(out, "{indent} {GUTTER}|{GUTTER:#} {before}{ERROR}{carets}{ERROR:#}")?;
+            }
         }
     }
     match &diagnostic.hint {
