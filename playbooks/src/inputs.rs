@@ -65,6 +65,32 @@ pub fn inputs(project: &Project, playbook: &Path) -> Result<Vec<Input>, InputsEr
     if !playbook.is_file() {
         return Err(InputsError::NoPlaybook { path: playbook.to_owned() });
     }
+    let entries: Vec<Entry> = find(project, playbook)?.into_entries();
+    let mut inputs: Vec<Input> = entries.into_par_iter().map(digest::input).collect::<Result<_, _>>()?;
+    inputs.sort_by(|a, b| (&a.kind, &a.name).cmp(&(&b.kind, &b.name)));
+    Ok(inputs)
+}
+
+/// Names of modules and of files of module_utils that the project may put in the place of Ansible's
+/// own: every file's stem ("copy"), and "module_utils/…" for what lies below such a directory.
+pub(crate) fn python_names(project: &Project, playbook: &Path) -> Result<Vec<String>, InputsError> {
+    const UTILITIES: &str = "module_utils/";
+    let mut names = BTreeSet::new();
+    for Entry { name, .. } in find(project, playbook)?.into_entries() {
+        let Some(path) = name.to_str() else { continue };
+        if let Some((_, rest)) = path.split_once(UTILITIES)
+            && !path.contains("ansible_collections/")
+        {
+            names.insert(format!("{UTILITIES}{rest}"));
+        }
+        names.extend(name.file_stem().and_then(|stem| stem.to_str()).map(ToOwned::to_owned));
+    }
+    names.retain(|name| !name.contains('\n'));
+    Ok(names.into_iter().collect())
+}
+
+/// Everything that may be read, by name.
+fn find(project: &Project, playbook: &Path) -> Result<Found, InputsError> {
     let config = Config::of_project(&project.dir)
         .map_err(InputsError::io("read", &crate::config::path(&project.dir)))?;
     let left_out = left_out(project, &config);
@@ -75,10 +101,7 @@ pub fn inputs(project: &Project, playbook: &Path) -> Result<Vec<Input>, InputsEr
             walk::walk(&path, &project.dir, &left_out, &mut found)?;
         }
     }
-    let entries: Vec<Entry> = found.into_entries();
-    let mut inputs: Vec<Input> = entries.into_par_iter().map(digest::input).collect::<Result<_, _>>()?;
-    inputs.sort_by(|a, b| (&a.kind, &a.name).cmp(&(&b.kind, &b.name)));
-    Ok(inputs)
+    Ok(found)
 }
 
 /// Paths that are no inputs: secrets, and what running Ansible writes.

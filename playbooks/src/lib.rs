@@ -4,4 +4,5 @@ mod config;
 pub mod event;
 pub mod inputs;
 pub mod run;
+mod runtime;
 pub mod toolchain;

@@ -1,5 +1,13 @@
 //! Running one playbook against one root.
 
+mod controller;
+mod error;
+mod failure;
+mod hosts;
+mod scratch;
+mod session;
+mod tell;
+
 use std::path::PathBuf;
 
 use rootbuild_roots::Cancel;
@@ -9,6 +17,8 @@ use rootbuild_roots::working::RootMount;
 use crate::event::RunEvent;
 use crate::inputs::Project;
 use crate::toolchain::Toolchain;
+
+pub use error::RunError;
 
 /// The semantic version of a playbook step: bumped when the same inputs would give another tree.
 pub const STEP_VERSION: u32 = 1;
@@ -67,13 +77,6 @@ pub struct Outcome {
     pub deferred: Vec<(String, String)>,
 }
 
-/// A playbook run failed.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    // variants by the implementation: TaskFailed{task, source, detail}, NoPlayMatched, UnknownHost{nearest},
-    // Parse{message}, Sandbox, NoPython, ServicesNotAllowed, Cancelled, …
-}
-
 /// Runs the playbook in a sandbox over the root, from start to the sandbox's clean end.
 pub fn run(
     run: &PlaybookRun,
@@ -81,6 +84,7 @@ pub fn run(
     cancel: &Cancel,
     events: &(dyn Fn(RunEvent) + Sync),
 ) -> Result<Outcome, RunError> {
-    let _ = (run, sandbox, cancel, events);
-    unimplemented!()
+    cancel.check()?;
+    let scratch = scratch::Scratch::prepare(run)?;
+    session::Session { run, scratch: &scratch, cancel, events }.run(sandbox)
 }

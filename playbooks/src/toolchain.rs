@@ -1,9 +1,20 @@
 //! Managed ansible-core installations: one venv per version, shared by all projects.
+//!
+//! A toolchain lies in `<store>/toolchains/ansible-core-<version>-<digest of its requirements>`. It is
+//! made in staging and published by rename under a kernel lock, so one that is there is complete.
+
+mod error;
+mod install;
+mod python;
+mod requirements;
 
 use std::path::{Path, PathBuf};
 
 use rootbuild_cache::Store;
 use rootbuild_roots::{Cancel, StepSink};
+
+pub use error::ToolchainError;
+use requirements::Requirements;
 
 /// The ansible-core versions that are pinned in this crate, oldest first.
 pub const PINNED: &[&str] = &["2.16.19", "2.19.14"];
@@ -17,17 +28,24 @@ pub struct Toolchain {
     pub version: String,
 }
 
-/// A toolchain couldn't be had.
-#[derive(Debug, thiserror::Error)]
-pub enum ToolchainError {
-    // variants by the implementation
+impl Toolchain {
+    /// The interpreter that runs it.
+    #[must_use]
+    pub fn python(&self) -> PathBuf {
+        self.dir.join("bin/python3")
+    }
+
+    /// One of its programs.
+    #[must_use]
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.dir.join("bin").join(name)
+    }
 }
 
 /// Text that goes into every playbook layer's key: the version and the digest of its requirements.
 /// `requirements` is the project's own hash-pinned file, if the definition names one. Cheap.
 pub fn identity(version: &str, requirements: Option<&Path>) -> Result<String, ToolchainError> {
-    let _ = (version, requirements);
-    unimplemented!()
+    Ok(Requirements::of(version, requirements)?.identity())
 }
 
 /// The installed toolchain, installing it first if need be (once, under a lock, by rename).
@@ -38,6 +56,11 @@ pub fn ensure(
     cancel: &Cancel,
     sink: StepSink<'_>,
 ) -> Result<Toolchain, ToolchainError> {
-    let _ = (store, version, requirements, cancel, sink);
-    unimplemented!()
+    let requirements = Requirements::of(version, requirements)?;
+    let dir = store.dir().join("toolchains").join(requirements.directory_name());
+    let toolchain = Toolchain { dir, version: version.to_owned() };
+    if !install::is_usable(&toolchain) {
+        install::install(store, &toolchain, &requirements, cancel, sink)?;
+    }
+    Ok(toolchain)
 }

@@ -8,12 +8,17 @@ sandbox cannot outlive the process that holds the other end, however that proces
 are started warm. Ends with 0 when told to, and with 1 when the agent was lost.
 """
 
-import errno
-import os
-import select
-import signal
-import socket
 import sys
+
+if sys.version_info < (2, 7):
+    sys.stdout.write("NO-PYTHON\n")
+    sys.exit(3)
+
+import errno  # noqa: E402
+import os  # noqa: E402
+import select  # noqa: E402
+import signal  # noqa: E402
+import socket  # noqa: E402
 
 sys.dont_write_bytecode = True
 

@@ -26,18 +26,22 @@ options:
     default: false
     env: [{name: ROOTBUILD_BOOTED}]
   payloads:
-    description: Where AnsiballZ payloads are kept. They depend on nothing but what the directory's name stands for.
+    description: Where AnsiballZ payloads of this ansible-core's own modules are kept.
     type: path
     env: [{name: ROOTBUILD_PAYLOADS}]
+  shadows:
+    description: A file with the names of modules and module_utils that the project may replace.
+    type: path
+    env: [{name: ROOTBUILD_SHADOWS}]
 """
 
 import json
-import socket
 import time
 
 from ansible.plugins.callback import CallbackBase
 
 from ansible_collections.rootbuild.sandbox.plugins.plugin_utils import preload
+from ansible_collections.rootbuild.sandbox.plugins.plugin_utils.client import connect
 from ansible_collections.rootbuild.sandbox.plugins.plugin_utils.report import deferred_service, failure, plain
 
 
@@ -59,9 +63,8 @@ class CallbackModule(CallbackBase):
     def set_options(self, *args, **kwargs):
         """Connects as soon as the options are known."""
         super().set_options(*args, **kwargs)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.connect(self.get_option("socket"))
-        self._payloads = preload.Payloads(self.get_option("payloads"))
+        self._socket = connect(self.get_option("socket"))
+        self._payloads = preload.Payloads(self.get_option("payloads"), self.get_option("shadows"))
 
     def _tell(self, event, **fields):
         line = json.dumps({"event": event, **fields}, ensure_ascii=False, default=str)
@@ -73,9 +76,13 @@ class CallbackModule(CallbackBase):
         self._tell("playbook")
         self._payloads.bring()
         preload.common()
+        # The sandbox has been started at the same time as Ansible: go on when both are there.
+        if self._socket.recv(3) != b"go\n":
+            raise SystemExit("rootbuild: there is no sandbox")
 
     def v2_playbook_on_play_start(self, play):
-        self._tell("play", name=plain(play.get_name()))
+        hosts = play.hosts if isinstance(play.hosts, list) else [play.hosts]
+        self._tell("play", name=plain(play.get_name()), pattern=",".join(map(plain, hosts)))
 
     def v2_playbook_on_no_hosts_matched(self):
         self._tell("no-hosts-matched")

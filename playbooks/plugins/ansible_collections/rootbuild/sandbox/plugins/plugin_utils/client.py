@@ -32,9 +32,8 @@ class Client:
 
     def __init__(self, path: str) -> None:
         self._reader = wire.Reader()
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket = connect(path)
         try:
-            _connect(self._socket, path)
             self._send(wire.message(wire.HELLO, {"protocol": wire.PROTOCOL}))
             kind, payload = self._next()
         except BaseException:
@@ -136,17 +135,18 @@ class Client:
         return item
 
 
-def _connect(sock: socket.socket, path: str) -> None:
+def connect(path: str) -> socket.socket:
     """Connects to a path of any length: the kernel takes 107 bytes, so it is reached through its
     directory's descriptor."""
     directory, name = os.path.split(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         fd = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+        try:
+            sock.connect(f"/proc/self/fd/{fd}/{name}")
+        finally:
+            os.close(fd)
     except OSError as error:
-        raise AgentGone(f"there is no agent at {path!r}: {error.strerror}") from error
-    try:
-        sock.connect(f"/proc/self/fd/{fd}/{name}")
-    except OSError as error:
-        raise AgentGone(f"there is no agent at {path!r}: {error.strerror}") from error
-    finally:
-        os.close(fd)
+        sock.close()
+        raise AgentGone(f"nobody serves {path!r}: {error.strerror}") from error
+    return sock

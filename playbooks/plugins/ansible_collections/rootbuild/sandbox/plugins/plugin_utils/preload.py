@@ -10,6 +10,7 @@ import typing as t
 import ansible.executor.module_common  # noqa: F401
 import ansible.executor.process.worker  # noqa: F401
 import ansible.executor.task_executor  # noqa: F401
+import ansible.module_utils
 import ansible.template  # noqa: F401
 import multiprocessing.popen_fork  # noqa: F401
 import multiprocessing.queues  # noqa: F401
@@ -20,6 +21,7 @@ from ansible.utils.display import Display
 display = Display()
 CONNECTIONS = ("rootbuild.sandbox.agent", "ansible.builtin.local")
 CACHE = "ansiballz_cache"
+BUILTIN = "ansible.modules."
 
 
 def _try(load: t.Callable[[], t.Any]) -> None:
@@ -67,12 +69,17 @@ class Tasks:
 
 
 class Payloads:
-    """Keeps AnsiballZ payloads between runs. They are made anew by whoever does not find one, so
-    every failure here is only slower."""
+    """Keeps AnsiballZ payloads of Ansible's own modules between runs of one ansible-core. Ansible
+    knows them by the module's name alone, so those that a project has a file of the same name for
+    are left out. Payloads are made anew by whoever does not find one: failing here is only slower."""
 
-    def __init__(self, kept: str | None) -> None:
+    def __init__(self, kept: str | None, shadows: str | None) -> None:
         self._kept = kept
         self._used = os.path.join(C.DEFAULT_LOCAL_TMP, CACHE)
+        self._shadows = set()
+        if shadows:
+            with open(shadows, encoding="utf-8", errors="surrogateescape") as lines:
+                self._shadows = set(lines.read().splitlines())
 
     def bring(self) -> None:
         """Gives this run what earlier ones have made."""
@@ -84,13 +91,19 @@ class Payloads:
         if self._kept and os.path.isdir(self._used):
             self._copy(self._used, self._kept)
 
-    @staticmethod
-    def _copy(source: str, target: str) -> None:
+    def _is_own(self, name: str) -> bool:
+        if not name.startswith(BUILTIN) or name.endswith((".lock", "-part", ".new")):
+            return False
+        return name[len(BUILTIN) :].split("-", 1)[0] not in self._shadows
+
+    def _copy(self, source: str, target: str) -> None:
+        # Any module may import what the project puts in place of a part of module_utils.
+        utils = os.path.dirname(ansible.module_utils.__file__)
+        if any(os.path.exists(os.path.join(utils, name)) for name in self._utilities()):
+            return
         try:
             os.makedirs(target, mode=0o700, exist_ok=True)
-            for name in os.listdir(source):
-                if name.endswith((".lock", "-part", ".new")):
-                    continue
+            for name in filter(self._is_own, os.listdir(source)):
                 old, new = os.path.join(source, name), os.path.join(target, name)
                 if os.path.exists(new):
                     continue
@@ -103,3 +116,7 @@ class Payloads:
                     os.rename(part, new)
         except OSError as error:
             display.vvv(f"rootbuild: payloads are not kept: {error}")
+
+    def _utilities(self) -> t.Iterator[str]:
+        marker = "module_utils/"
+        return (name[len(marker) :] for name in self._shadows if name.startswith(marker))

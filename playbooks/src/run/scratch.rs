@@ -1,0 +1,172 @@
+//! The files of one run, in its private directory.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use serde_json::json;
+
+use super::{PlaybookRun, RunError};
+use crate::config::{self, Config};
+use crate::inputs;
+use crate::runtime::Runtime;
+
+/// Variables that decide where a task runs: the run sets them, and nobody else.
+const RESERVED: &[&str] = &["ansible_connection", "rootbuild_target"];
+
+/// Names of this machine, which `delegate_to` and `local_action` use.
+const LOCAL: &[&str] = &["localhost", "127.0.0.1", "::1"];
+
+/// Characters with a meaning in Ansible's host patterns.
+const PATTERN: &[char] = &['*', '?', '[', ']', '!', '&', '~', ',', ';', '@', ' ', '\t', '\n', '/', '\\', '"', '\''];
+
+/// Everything that is on disk for one run.
+#[derive(Debug)]
+pub(super) struct Scratch {
+    dir: PathBuf,
+    /// The Python side.
+    pub(super) runtime: Runtime,
+    /// The project's configuration.
+    pub(super) config: Config,
+    /// Its file: the project's, or an empty one.
+    pub(super) config_file: PathBuf,
+    /// The inventory to name on the command line; the configuration names one otherwise.
+    pub(super) inventory: Option<PathBuf>,
+}
+
+impl Scratch {
+    /// Checks what was asked for, and writes all files.
+    pub(super) fn prepare(run: &PlaybookRun) -> Result<Self, RunError> {
+        check(run)?;
+        let dir = run.scratch.join("ansible");
+        for name in ["", "home", "tmp", "socket"] {
+            make(&dir.join(name))?;
+        }
+        let runtime = Runtime::written(&run.cache)
+            .map_err(|(path, error)| RunError::io("write", &path)(error))?;
+        let project_config = config::path(&run.project.dir);
+        let config = Config::of_project(&run.project.dir).map_err(RunError::io("read", &project_config))?;
+        let config_file = if project_config.is_file() { project_config } else { dir.join("ansible.cfg") };
+        let mut scratch = Self { dir, runtime, config, config_file, inventory: run.project.inventory.clone() };
+        scratch.write("ansible.cfg", b"")?;
+        scratch.write("vars.json", run.vars.to_string().as_bytes())?;
+        scratch.write("connection.json", connection(&run.host).to_string().as_bytes())?;
+        let shadows = inputs::python_names(&run.project, &run.playbook).map_err(|error| RunError::Ansible {
+            message: error.to_string(),
+        })?;
+        scratch.write("shadows", shadows.join("\n").as_bytes())?;
+        if scratch.inventory.is_none() && scratch.config.get("defaults", "inventory").is_none() {
+            let hosts = json!({"all": {"hosts": {run.host.as_str(): {}}}});
+            scratch.write("inventory.json", hosts.to_string().as_bytes())?;
+            scratch.inventory = Some(scratch.path("inventory.json"));
+        }
+        Ok(scratch)
+    }
+
+    /// A file of this run.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Where the sandbox and we share sockets.
+    pub(super) fn sockets(&self) -> PathBuf {
+        self.path("socket")
+    }
+
+    /// A listening socket of this run.
+    pub(super) fn listen(&self, name: &str) -> Result<Listener, RunError> {
+        Listener::bind(&self.dir, name).map_err(RunError::io("listen on", &self.path(name)))
+    }
+
+    /// Opens the log for appending.
+    pub(super) fn log(path: &Path) -> Result<File, RunError> {
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(RunError::io("make", parent))?;
+        }
+        OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(RunError::io("write", path))
+    }
+
+    fn write(&self, name: &str, content: &[u8]) -> Result<(), RunError> {
+        let path = self.path(name);
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(RunError::io("write", &path))?;
+        file.write_all(content).map_err(RunError::io("write", &path))
+    }
+}
+
+/// A socket that listens, however long its path is: it is reached through its directory.
+#[derive(Debug)]
+pub(super) struct Listener {
+    socket: UnixListener,
+    dir: OwnedFd,
+    name: String,
+}
+
+impl Listener {
+    fn bind(dir: &Path, name: &str) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::open(dir, flags, Mode::empty())?;
+        let socket = UnixListener::bind(reachable(&dir, name))?;
+        Ok(Self { socket, dir, name: name.to_owned() })
+    }
+
+    /// The next connection.
+    pub(super) fn accept(&self) -> io::Result<UnixStream> {
+        Ok(self.socket.accept()?.0)
+    }
+
+    /// Ends the wait of somebody who accepts a connection that will never come.
+    pub(super) fn wake(&self) {
+        let _ = UnixStream::connect(reachable(&self.dir, &self.name));
+    }
+}
+
+fn reachable(dir: &OwnedFd, name: &str) -> String {
+    format!("/proc/self/fd/{}/{name}", dir.as_raw_fd())
+}
+
+fn make(dir: &Path) -> Result<(), RunError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(RunError::io("make", dir))
+}
+
+fn check(run: &PlaybookRun) -> Result<(), RunError> {
+    if run.host.is_empty() || run.host.contains(PATTERN) {
+        return Err(RunError::HostPattern { host: run.host.clone() });
+    }
+    let reserved = RESERVED.iter().find(|name| run.vars.get(name).is_some());
+    reserved.map_or(Ok(()), |name| Err(RunError::ReservedVariable { name: (*name).to_owned() }))
+}
+
+/// The extra variable that keeps every task in the sandbox, whatever inventory, variables or
+/// keywords say: nothing is stronger than an extra variable. Only a task that is delegated to this
+/// machine runs here, and only if the root doesn't stand for it.
+fn connection(host: &str) -> serde_json::Value {
+    let here: Vec<String> = LOCAL.iter().filter(|name| **name != host).map(|name| format!("'{name}'")).collect();
+    let template = format!(
+        "{{{{ 'ansible.builtin.local' if (rootbuild_target | default('')) in [{}] else 'rootbuild.sandbox.agent' }}}}",
+        here.join(", ")
+    );
+    json!({"ansible_connection": template})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_is_reached_outside_the_sandbox() {
+        let text = connection("web0").to_string();
+        assert!(text.contains("in ['localhost', '127.0.0.1', '::1'] else 'rootbuild.sandbox.agent'"), "{text}");
+        let text = connection("localhost").to_string();
+        assert!(text.contains("in ['127.0.0.1', '::1'] else"), "{text}");
+    }
+}

@@ -1,0 +1,214 @@
+//! One run: sandbox and Ansible side by side, from their start to their end.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStderr, ChildStdout, ExitStatus};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use rootbuild_roots::Cancel;
+use rootbuild_roots::sandbox::{Bind, Console, Running, Sandbox, SandboxSpec, Tail};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::failure::complaint;
+use super::scratch::{Listener, Scratch};
+use super::tell::{self, Account};
+use super::{Outcome, PlaybookRun, RunError, Services, controller, hosts};
+use crate::event::RunEvent;
+
+/// Where the agent is seen in the root.
+const AGENT: &str = "/run/rootbuild/agent";
+
+/// Where its socket is.
+const SOCKETS: &str = "/run/rootbuild/socket";
+
+/// What the sandbox's first process ends with when the root has no Python.
+const NO_PYTHON: i32 = 3;
+
+/// How much of Ansible's standard error is kept for an error message, in bytes.
+const KEPT: usize = 64 << 10;
+
+/// One run and where its events go.
+pub(super) struct Session<'a> {
+    pub(super) run: &'a PlaybookRun,
+    pub(super) scratch: &'a Scratch,
+    pub(super) cancel: &'a Cancel,
+    pub(super) events: &'a (dyn Fn(RunEvent) + Sync),
+}
+
+/// What Ansible left.
+struct Ended {
+    status: ExitStatus,
+    stderr: String,
+    account: Account,
+}
+
+impl Session<'_> {
+    /// Runs it.
+    pub(super) fn run(&self, sandbox: &dyn Sandbox) -> Result<Outcome, RunError> {
+        let listener = self.scratch.listen("events.sock")?;
+        let mut running = sandbox.start(&self.spec(), self.cancel)?;
+        let (stdout, tail) = (running.take_stdout(), running.stderr_tail());
+        let ended = self.ansible(&listener, stdout);
+        let stopped = self.stop(running, &tail);
+        self.cancel.check()?;
+        // A sandbox that was lost explains whatever else went wrong.
+        stopped?;
+        self.judge(ended?)
+    }
+
+    /// The sandbox: the agent's files read-only, its socket's directory, nothing else of ours.
+    fn spec(&self) -> SandboxSpec {
+        let run = self.run;
+        let bind = |source, target: &str, read_only| Bind { source, target: target.into(), read_only };
+        let age = if is_old(&run.toolchain.version) { "old" } else { "new" };
+        let script = format!("{AGENT}/start.sh");
+        let socket = format!("{SOCKETS}/agent.sock");
+        SandboxSpec {
+            name: format!("rootbuild-{}-{}", run.root_name, std::process::id()),
+            root: run.root.clone(),
+            writable: true,
+            argv: ["/bin/sh", &script, &socket, age].map(Into::into).to_vec(),
+            env: Vec::new(),
+            binds: vec![
+                bind(self.scratch.runtime.agent(), AGENT, true),
+                bind(self.scratch.sockets(), SOCKETS, false),
+            ],
+            network: run.network,
+            hostname: run.host.clone(),
+            boot: run.boot,
+            console: Console::Pipe,
+            chdir: None,
+        }
+    }
+
+    /// Runs Ansible to its end, while listening to it and to the sandbox.
+    fn ansible(&self, listener: &Listener, stdout: Option<ChildStdout>) -> Result<Ended, RunError> {
+        let log = Scratch::log(&self.run.log)?;
+        let mut command = controller::playbook(self.run, self.scratch);
+        controller::wire(&mut command, log);
+        let program = command.get_program().to_string_lossy().into_owned();
+        let mut child = command.spawn().map_err(|source| RunError::Start { program, source })?;
+        let group = Pid::from_child(&child);
+        let _killer = self.cancel.on_cancel(move || {
+            let _ = kill_process_group(group, Signal::KILL);
+        });
+        let stderr = child.stderr.take();
+        let (send_ready, ready) = channel();
+        thread::scope(|scope| {
+            scope.spawn(move || watch(stdout, &send_ready));
+            let account = scope.spawn(move || self.account(listener, ready));
+            let said = scope.spawn(move || self.keep(stderr));
+            let status = self.wait(&mut child);
+            // If Ansible never connected, nobody will.
+            listener.wake();
+            let lost = || RunError::io("read", &self.run.log)(std::io::Error::other("a thread panicked"));
+            let account = account.join().map_err(|_| lost())?;
+            let stderr = said.join().map_err(|_| lost())?;
+            Ok(Ended { status: status?, stderr, account })
+        })
+    }
+
+    fn wait(&self, child: &mut Child) -> Result<ExitStatus, RunError> {
+        child.wait().map_err(|source| RunError::Start { program: "ansible-playbook".to_owned(), source })
+    }
+
+    fn account(&self, listener: &Listener, ready: Receiver<bool>) -> Account {
+        let Ok(stream) = listener.accept() else { return Account::default() };
+        let ready = || ready.recv().unwrap_or(false);
+        tell::listen(stream, &self.run.project.dir, &self.run.host, ready, self.events)
+    }
+
+    /// Writes Ansible's standard error to the log, and keeps its end.
+    fn keep(&self, stderr: Option<ChildStderr>) -> String {
+        let mut kept = Vec::new();
+        let (Some(stderr), Ok(mut log)) = (stderr, Scratch::log(&self.run.log)) else { return String::new() };
+        let mut reader = BufReader::new(stderr);
+        let mut line = Vec::new();
+        while matches!(reader.read_until(b'\n', &mut line), Ok(1..)) {
+            let _ = log.write_all(&line);
+            kept.append(&mut line);
+            if kept.len() > 2 * KEPT {
+                kept.drain(..kept.len() - KEPT);
+            }
+        }
+        String::from_utf8_lossy(&kept).into_owned()
+    }
+
+    /// Ends the sandbox; an error if it hadn't lived until now.
+    fn stop(&self, running: Running, tail: &Tail) -> Result<(), RunError> {
+        let code = running.stop();
+        let tail = tail.to_string();
+        if !tail.is_empty()
+            && let Ok(mut log) = Scratch::log(&self.run.log)
+        {
+            let _ = writeln!(log, "the sandbox said:\n{tail}");
+        }
+        let root = self.run.root_name.clone();
+        match code? {
+            0 => Ok(()),
+            NO_PYTHON => Err(RunError::NoPython { root }),
+            code => Err(RunError::SandboxEnded { root, code, tail }),
+        }
+    }
+
+    /// What the run came to.
+    fn judge(&self, ended: Ended) -> Result<Outcome, RunError> {
+        let Ended { status, stderr, account } = ended;
+        if !status.success() {
+            let failed = account.failed.filter(|_| account.ended);
+            return Err(match failed {
+                Some(failed) => RunError::TaskFailed {
+                    task: failed.task,
+                    source_line: failed.source_line,
+                    detail: failed.detail,
+                },
+                None => {
+                    let message = complaint(&stderr);
+                    if hosts::is_unknown(&message) {
+                        hosts::unknown(self.run, self.scratch)
+                    } else if message.is_empty() {
+                        RunError::Ansible { message: format!("it ended with {status}") }
+                    } else {
+                        RunError::Ansible { message }
+                    }
+                }
+            });
+        }
+        if !account.begun || !account.ended {
+            return Err(RunError::Silent);
+        }
+        if account.matched == 0 {
+            return Err(RunError::NoPlayMatched {
+                playbook: self.run.playbook.clone(),
+                host: self.run.host.clone(),
+                plays: account.plays,
+            });
+        }
+        if self.run.services == Services::Fail && !account.deferred.is_empty() {
+            let root = self.run.root_name.clone();
+            return Err(RunError::ServicesNotAllowed { root, services: account.deferred });
+        }
+        Ok(Outcome { tasks: account.tasks, changed: account.changed, deferred: account.deferred })
+    }
+}
+
+/// Says once whether the sandbox became ready, then reads on so that it is never held up.
+fn watch(stdout: Option<ChildStdout>, ready: &Sender<bool>) {
+    let Some(stdout) = stdout else { return };
+    let mut reader = BufReader::new(stdout);
+    let mut line = String::new();
+    while matches!(reader.read_line(&mut line), Ok(1..)) {
+        match line.trim_end() {
+            "READY" => drop(ready.send(true)),
+            other => tracing::debug!(line = other, "the sandbox said"),
+        }
+        line.clear();
+    }
+    // The receiver knows by the sender's end that nothing comes any more.
+}
+
+/// Whether this ansible-core chooses interpreters by the distribution, as those up to 2.16 do.
+fn is_old(version: &str) -> bool {
+    let minor = version.strip_prefix("2.").and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());
+    minor.is_some_and(|minor| minor <= 16)
+}
