@@ -118,7 +118,7 @@ def check_common(root, check):
     check.that(f"{root.path.name}: no byte code was written after the installation", dangling == "", dangling)
     enabled = root.out_of("systemctl is-enabled sshd crond")
     check.that(f"{root.path.name}: sshd and crond are enabled", enabled == "enabled\nenabled", enabled)
-    user = root.out_of("id sshd && echo 'user:x' >/dev/null && useradd -u 4242 check && id -un 4242 && userdel -r check")
+    user = root.out_of("id sshd && useradd -u 4242 check && id -un 4242 && userdel -r check")
     check.that(f"{root.path.name}: users can be made", "check" in user, user)
     cron = root.out_of("echo '1 2 3 4 5 true' | crontab -u root - && cat /var/spool/cron/root && crontab -u root -r")
     check.that(f"{root.path.name}: crontab writes to EL7's spool", "1 2 3 4 5 true" in cron, cron)

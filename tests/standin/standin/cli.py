@@ -92,6 +92,7 @@ def generate(args, progress):
     """Makes `args.out` what it should be."""
     out = args.out.absolute()
     cache = _cache(args, out)
+    publish.refuse_foreign(out)
     sources = publish.sources_digest({"suite": apt.SUITE, "want": names.WANT})
     if not args.refresh and publish.is_current(out, sources):
         progress.say(f"`{args.out}` is up to date")

@@ -58,6 +58,12 @@ def locked(path, waiting=lambda: None):
         yield
 
 
+def refuse_foreign(out):
+    """Refuses to replace what this generator has not made."""
+    if out.exists() and not (out.is_dir() and ((out / "fingerprint").exists() or not any(out.iterdir()))):
+        raise StandinError(f"`{out}` exists and is no output of this generator", "name another directory or remove it")
+
+
 class Staging:
     """A work directory beside the output; on success its `result` takes the output's place by rename."""
 
@@ -72,8 +78,7 @@ class Staging:
         # What a killed run left; nobody else is here, the lock is held.
         for leftover in (self.work, self.old):
             shutil.rmtree(leftover, ignore_errors=True)
-        if self.out.exists() and not (self.out / "fingerprint").exists() and any(self.out.iterdir()):
-            raise StandinError(f"`{self.out}` exists and is no output of this generator", "name another directory or remove it")
+        refuse_foreign(self.out)
         self.result.mkdir(parents=True)
         return self
 
