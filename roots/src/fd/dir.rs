@@ -13,8 +13,10 @@ use rustix::io::Errno;
 use super::{Stat, join};
 
 /// How many directories stay open at once in this process. Where more are wanted (a tree hundreds
-/// deep), the further ones are opened again from the nearest ancestor that is.
-const KEPT_OPEN: usize = 256;
+/// deep), one in [`APART`] levels does, and the others are opened again from the nearest ancestor
+/// that is.
+const KEPT_OPEN: usize = 128;
+const APART: usize = 16;
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 
 const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -25,6 +27,7 @@ pub(crate) struct Dir {
     parent: Option<Arc<Dir>>,
     name: Vec<u8>,
     id: (u64, u64),
+    depth: usize,
     kept: Option<Kept>,
 }
 
@@ -65,15 +68,18 @@ impl Dir {
     pub(crate) fn top(path: &Path) -> io::Result<Arc<Self>> {
         let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         let id = super::stat(&fd)?.id;
-        Ok(Arc::new(Self { parent: None, name: Vec::new(), id, kept: Some(Kept::new(fd)) }))
+        Ok(Arc::new(Self { parent: None, name: Vec::new(), id, depth: 0, kept: Some(Kept::new(fd)) }))
     }
 
     /// Opens the directory `name` in this one; a symbolic link is refused (`ENOTDIR`).
     pub(crate) fn child(self: &Arc<Self>, name: &[u8]) -> io::Result<(Arc<Self>, Stat)> {
         let fd = open_directory(self.fd()?, name)?;
         let stat = super::stat(&fd)?;
-        let kept = (OPEN.load(Ordering::Relaxed) < KEPT_OPEN).then(|| Kept::new(fd));
-        Ok((Arc::new(Self { parent: Some(Arc::clone(self)), name: name.to_vec(), id: stat.id, kept }), stat))
+        let depth = self.depth + 1;
+        let most = if depth.is_multiple_of(APART) { 2 * KEPT_OPEN } else { KEPT_OPEN };
+        let kept = (OPEN.load(Ordering::Relaxed) < most).then(|| Kept::new(fd));
+        let parent = Some(Arc::clone(self));
+        Ok((Arc::new(Self { parent, name: name.to_vec(), id: stat.id, depth, kept }), stat))
     }
 
     /// A descriptor to work with.
@@ -118,7 +124,7 @@ impl Dir {
 
     /// How many directories lie above it.
     pub(crate) fn depth(&self) -> usize {
-        std::iter::successors(self.parent.as_ref(), |dir| dir.parent.as_ref()).count()
+        self.depth
     }
 
     /// The path of `name` in this directory.
@@ -147,24 +153,32 @@ pub(crate) fn open_beneath(top: BorrowedFd<'_>, path: &[u8]) -> io::Result<Owned
         .union(ResolveFlags::NO_SYMLINKS)
         .union(ResolveFlags::NO_MAGICLINKS)
         .union(ResolveFlags::NO_XDEV);
-    if path.is_empty() {
-        return open_directory(top, b".");
-    }
-    if path.len() < 4000 {
-        match rustix::fs::openat2(top, path, FLAGS, Mode::empty(), RESOLVE) {
+    let mut opened = open_directory(top, b".")?;
+    let mut rest = path;
+    while !rest.is_empty() {
+        let piece = first_piece(rest);
+        opened = match rustix::fs::openat2(&opened, piece, FLAGS, Mode::empty(), RESOLVE) {
+            Ok(fd) => fd,
             // Older kernels and some container policies don't know openat2.
-            Err(Errno::NOSYS | Errno::PERM) => {}
-            done => return Ok(done?),
-        }
+            Err(Errno::NOSYS | Errno::PERM) => {
+                let mut names = piece.split(|byte| *byte == b'/');
+                names.try_fold(opened, |dir, name| open_directory(dir, name))?
+            }
+            Err(error) => return Err(error.into()),
+        };
+        rest = rest.get(piece.len() + 1..).unwrap_or_default();
     }
-    let mut opened: Option<OwnedFd> = None;
-    for name in path.split(|byte| *byte == b'/') {
-        opened = Some(match &opened {
-            Some(fd) => open_directory(fd, name)?,
-            None => open_directory(top, name)?,
-        });
+    Ok(opened)
+}
+
+/// As many components from the start of `path` as fit into one system call.
+fn first_piece(path: &[u8]) -> &[u8] {
+    const MOST: usize = 4000;
+    match path.get(..MOST) {
+        None => path,
+        // A component has 255 bytes at most, so there is a slash.
+        Some(start) => &path[..start.iter().rposition(|byte| *byte == b'/').unwrap_or(path.len())],
     }
-    opened.ok_or_else(|| Errno::NOENT.into())
 }
 
 /// A name as a directory lists it.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustix::fd::AsFd;
 use rustix::fs::{FileType, Mode};
 
-use rootbuild_cache::{Entry, Kind, Meta, Tree};
+use rootbuild_cache::{Entry, Kind, Meta, Mtime, Tree};
 
 use super::rules::{self, Action, RULES};
 use super::{SYSTEMD, machine_id, make_empty};
@@ -21,6 +21,8 @@ pub(crate) struct LeftOver {
     pub path: Vec<u8>,
     /// `None`: it goes. Else an empty file is put there, with this owner and mode.
     pub empty_file: Option<Meta>,
+    /// What its directory's time becomes; by default it stays.
+    pub directory_time: Option<Mtime>,
 }
 
 /// What [`RULES`] drop of a captured tree: nothing, if it was scrubbed well.
@@ -33,7 +35,9 @@ pub(crate) fn left_over(tree: &Tree) -> Vec<LeftOver> {
             match rule.action {
                 Action::EmptyDirectory => {
                     for dir in expand(tree, &[parent], last) {
-                        found.extend(children_of(tree, &dir).map(removed));
+                        let time = Some(Mtime::default());
+                        let emptied = |entry| LeftOver { directory_time: time, ..removed(entry) };
+                        found.extend(children_of(tree, &dir).map(emptied));
                     }
                 }
                 Action::Remove => found.extend(named(tree, &parent, last).map(removed)),
@@ -54,7 +58,7 @@ pub(crate) fn left_over(tree: &Tree) -> Vec<LeftOver> {
 }
 
 fn removed(entry: &Entry) -> LeftOver {
-    LeftOver { path: entry.path.clone(), empty_file: None }
+    LeftOver { path: entry.path.clone(), empty_file: None, directory_time: None }
 }
 
 fn emptied(tree: &Tree, path: &[u8]) -> Option<LeftOver> {
@@ -77,7 +81,7 @@ fn emptied(tree: &Tree, path: &[u8]) -> Option<LeftOver> {
             machine_id()
         }
     };
-    Some(LeftOver { path: path.to_vec(), empty_file: Some(meta) })
+    Some(LeftOver { path: path.to_vec(), empty_file: Some(meta), directory_time: None })
 }
 
 /// The entries in `dir` that a component stands for.
@@ -103,7 +107,7 @@ fn expand(tree: &Tree, dirs: &[Vec<u8>], component: &'static [u8]) -> Vec<Vec<u8
 /// Drops what is left over in the upper side of an overlay of which `tree` is the merged view.
 pub(crate) fn remove_left_over(upper: &Path, tree: &Tree, left: &[LeftOver]) -> io::Result<()> {
     let top = Dir::top(upper)?;
-    for LeftOver { path, empty_file } in left {
+    for LeftOver { path, empty_file, directory_time } in left {
         let (parent, name) = fd::split(path);
         let Some(parent) = tree.get(parent) else { continue };
         let dir = raise(&top, tree, &parent.path)?;
@@ -114,7 +118,7 @@ pub(crate) fn remove_left_over(upper: &Path, tree: &Tree, left: &[LeftOver]) -> 
                 whiteout(dir.fd()?, name)?;
             }
         }
-        fd::set_times(dir.fd()?, None, parent.meta.mtime)?;
+        fd::set_times(dir.fd()?, None, directory_time.unwrap_or(parent.meta.mtime))?;
     }
     Ok(())
 }
