@@ -25,8 +25,6 @@ pub enum Tool {
     Mmdebstrap,
     /// The keys that sign Debian's archive
     DebianKeyring,
-    /// Python's `venv` and `ensurepip`
-    PythonVenv,
     /// Python 3
     Python,
     /// `unshare` and `setpriv`
@@ -51,7 +49,6 @@ impl Tool {
             Self::DebianKeyring => {
                 [Some("debian-archive-keyring"), Some("debian-keyring"), None, Some("debian-archive-keyring")]
             }
-            Self::PythonVenv => [Some("python3-venv"), Some("python3"), Some("python3"), Some("python")],
             Self::Python => [Some("python3"), Some("python3"), Some("python3"), Some("python")],
             Self::UtilLinux => [Some("util-linux"); 4],
             Self::Locales => {

@@ -117,6 +117,17 @@ pub fn require_root(what: &str) -> Result<(), Report> {
         .hint("owners, devices and namespaces of a root can only be made by root: run it with sudo"))
 }
 
+/// The roots that arguments name (all, if none is named), in the order of the definition. The roots that
+/// they stand on are not among them: those are built for them, but not asked for.
+pub fn asked_for<'a>(
+    definition: &'a Definition,
+    names: &[String],
+) -> Result<Vec<&'a crate::definition::Root>, Report> {
+    let mut roots = definition.select(names)?;
+    roots.retain(|root| names.is_empty() || names.contains(&root.name));
+    Ok(roots)
+}
+
 /// The root that an argument names, or an error with the nearest name.
 pub fn one_root<'a>(definition: &'a Definition, name: &str) -> Result<&'a crate::definition::Root, Report> {
     definition.select(std::slice::from_ref(&name.to_owned()))?;

@@ -26,7 +26,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
     let store = global.store_read_only()?;
     let mut planner = Planner::new(&definition, store.as_ref());
     let mut plans = Vec::new();
-    for root in definition.select(&arguments.roots)? {
+    for root in super::asked_for(&definition, &arguments.roots)? {
         plans.push(planner.plan(&root.name).map_err(|error| Report::from_step(&root.name, None, &error))?);
     }
     if global.json {

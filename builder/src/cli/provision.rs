@@ -43,7 +43,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
     let start = Instant::now();
     let definition = global.definition()?;
     let names: Vec<String> =
-        definition.select(&arguments.roots)?.into_iter().map(|root| root.name.clone()).collect();
+        super::asked_for(&definition, &arguments.roots)?.into_iter().map(|root| root.name.clone()).collect();
     super::require_root("rootbuild provision")?;
     let store = global.store()?;
     let logs = Arc::new(Logs::new(store.dir()));

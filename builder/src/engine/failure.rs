@@ -8,7 +8,10 @@ use rootbuild_playbooks::run::RunError;
 use rootbuild_playbooks::toolchain::ToolchainError;
 use rootbuild_roots::Cancelled;
 use rootbuild_roots::base::BaseError;
+use rootbuild_roots::capture::CaptureError;
+use rootbuild_roots::checkout::CheckoutError;
 use rootbuild_roots::publish::PublishError;
+use rootbuild_roots::sandbox::SandboxError;
 use rootbuild_roots::working::WorkingError;
 
 /// Why a step couldn't be done.
@@ -44,10 +47,36 @@ pub enum StepError {
 }
 
 impl StepError {
+    /// What it comes down to, whichever crate met it.
+    #[must_use]
+    pub fn cause(&self) -> Cause<'_> {
+        match self {
+            Self::Base(BaseError::Sandbox(error)) | Self::Run(RunError::Sandbox(error)) => sandbox(error),
+            Self::Base(error) if error.is_definition_error() => Cause::Definition,
+            Self::Run(error) if error.is_definition_error() => Cause::Definition,
+            Self::Toolchain(error) if error.is_definition_error() => Cause::Definition,
+            Self::Toolchain(ToolchainError::Store(error)) | Self::Store(error) => store(error),
+            Self::Working(WorkingError::Store(error)) | Self::Publish(PublishError::Store(error)) => {
+                store(error)
+            }
+            Self::Working(WorkingError::Checkout(error)) | Self::Publish(PublishError::Checkout(error)) => {
+                checkout(error)
+            }
+            Self::Working(WorkingError::Capture(CaptureError::Store(error))) => store(error),
+            Self::Base(BaseError::Cancelled(_))
+            | Self::Run(RunError::Cancelled(_))
+            | Self::Toolchain(ToolchainError::Cancelled(_))
+            | Self::Working(WorkingError::Cancelled(_) | WorkingError::Capture(CaptureError::Cancelled(_)))
+            | Self::Publish(PublishError::Cancelled(_))
+            | Self::Cancelled(_) => Cause::Cancelled,
+            _ => Cause::Step,
+        }
+    }
+
     /// Whether this is only the echo of a cancellation.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        matches!(self, Self::Cancelled(_) | Self::Store(rootbuild_cache::Error::Cancelled { .. }))
+        matches!(self.cause(), Cause::Cancelled)
     }
 
     /// What to do next, if there is something to say.
@@ -55,9 +84,46 @@ impl StepError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Base(error) => error.hint(),
+            Self::Run(error) => error.hint(),
+            Self::Toolchain(error) => error.hint(),
             _ => None,
         }
     }
+}
+
+/// What the failure of a step comes down to: this decides the exit code.
+#[derive(Debug, Clone, Copy)]
+pub enum Cause<'a> {
+    /// The definition is wrong, or a file that it names.
+    Definition,
+    /// The store refused.
+    Store(&'a rootbuild_cache::Error),
+    /// The store has something else than it should have.
+    Damage,
+    /// The work was cancelled.
+    Cancelled,
+    /// The step itself failed.
+    Step,
+}
+
+fn store(error: &rootbuild_cache::Error) -> Cause<'_> {
+    match error {
+        rootbuild_cache::Error::Cancelled { .. } => Cause::Cancelled,
+        error => Cause::Store(error),
+    }
+}
+
+fn checkout(error: &CheckoutError) -> Cause<'_> {
+    match error {
+        CheckoutError::Store(error) => store(error),
+        CheckoutError::Length { .. } => Cause::Damage,
+        CheckoutError::Cancelled(_) => Cause::Cancelled,
+        CheckoutError::Io { .. } | CheckoutError::NotEmpty { .. } => Cause::Step,
+    }
+}
+
+fn sandbox(error: &SandboxError) -> Cause<'_> {
+    if let SandboxError::Cancelled(_) = error { Cause::Cancelled } else { Cause::Step }
 }
 
 /// Why a root couldn't be made, and where.

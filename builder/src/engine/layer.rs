@@ -105,9 +105,7 @@ impl Engine {
             let outcome = match ran {
                 Ok(outcome) => outcome,
                 Err(error) => {
-                    if engine.cancel.check().is_ok() {
-                        working.keep_failed(&engine.store, &root.name)?;
-                    }
+                    engine.keep_failed(working, &root.name);
                     return Err(error.into());
                 }
             };
@@ -315,6 +313,18 @@ impl Engine {
         let ansible = self.definition.ansible.as_ref().expect("the definition was validated");
         let sink = |event: StepEvent| self.step_event(root, event);
         Ok(toolchain::ensure(&self.store, &ansible.core, requirements(ansible), &self.cancel, &sink)?)
+    }
+
+    /// Keeps what a failed playbook left, for `rootbuild shell --failed`. That this can fail too (a
+    /// full disk) must not hide why the playbook failed.
+    fn keep_failed(&self, working: WorkingRoot, root: &str) {
+        if self.cancel.is_cancelled() {
+            return;
+        }
+        if let Err(error) = working.keep_failed(&self.store, root) {
+            let text = format!("the failed root can't be kept: {error}");
+            self.sink.event(&Event::Warning { root: root.to_owned(), text });
+        }
     }
 
     fn step_event(&self, root: &str, event: StepEvent) {

@@ -16,7 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rootbuild_cache::{Digest, Input, LayerKey, Record, Store};
-use rootbuild_roots::{Cancel, Cancelled};
+use rootbuild_roots::publish::{Published, publish};
+use rootbuild_roots::{Cancel, Cancelled, working};
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::JoinSet;
 
@@ -24,7 +25,7 @@ use crate::definition::{Base, BaseKind, Definition, Root};
 use crate::event::{Event, EventSink, LayerStatus};
 use crate::logs::Logs;
 
-pub use failure::{RootFailure, StepError};
+pub use failure::{Cause, RootFailure, StepError};
 pub use step::Step;
 
 /// How a provision is to be done.
@@ -181,12 +182,15 @@ impl Engine {
         self: &Arc<Self>,
         name: &str,
         tree: Digest,
-    ) -> Result<(rootbuild_roots::publish::Published, bool), StepError> {
+    ) -> Result<(Published, bool), StepError> {
         let (engine, name) = (Arc::clone(self), name.to_owned());
         let _permit = self.permit().await?;
         blocking(move || {
             engine.phase(&name, "checking out");
-            Ok(rootbuild_roots::publish::publish(&engine.store, &name, &tree, &engine.cancel)?)
+            let published = publish(&engine.store, &name, &tree, &engine.cancel)?;
+            // What failed before is of no more use.
+            working::drop_failed(&engine.store, &name)?;
+            Ok(published)
         })
         .await
     }
@@ -252,7 +256,8 @@ impl Engine {
         RootFailure {
             root: root.to_owned(),
             step,
-            kept: matches!(*error, StepError::Run(_)),
+            kept: matches!(*error, StepError::Run(_))
+                && working::failed_root(&self.store, root).is_ok_and(|kept| kept.is_some()),
             error,
             log: self.logs.existing(root),
         }

@@ -4,13 +4,15 @@ use std::error::Error as _;
 use std::io;
 
 use rootbuild_cache::Error as StoreError;
+use rootbuild_playbooks::run::RunError;
+use rootbuild_roots::base::BaseError;
 use rootbuild_roots::publish::PublishError;
 use rootbuild_roots::sandbox::SandboxError;
 use rootbuild_roots::working::WorkingError;
 
 use super::Report;
 use crate::definition::{DefinitionError, Diagnostic, SelectError};
-use crate::engine::{RootFailure, StepError};
+use crate::engine::{Cause, RootFailure, StepError};
 use crate::exit;
 use crate::host::{self, Tool};
 
@@ -87,6 +89,12 @@ impl Report {
     /// Why a step of a root couldn't be done, or be planned.
     #[must_use]
     pub fn from_step(root: &str, step: Option<&str>, error: &StepError) -> Self {
+        if let StepError::Base(BaseError::Definition { place, message, hint }) = error {
+            // It isn't this root that is wrong, but a file: shown like the definition's own errors.
+            let mut diagnostic = Diagnostic::line_of(&place.file, place.line, message);
+            diagnostic.hint.clone_from(hint);
+            return Self::from(diagnostic);
+        }
         let place =
             step.map_or_else(|| format!("root `{root}`"), |step| format!("root `{root}`, step `{step}`"));
         Self::new(step_code(error), format!("{place} failed")).caused_by(error).hints(step_hint(error))
@@ -145,26 +153,24 @@ fn store_hint(error: &StoreError) -> Option<String> {
 
 /// The exit code for a step that couldn't be done.
 fn step_code(error: &StepError) -> u8 {
-    match error {
-        StepError::Base(error) if error.is_definition_error() => exit::USAGE,
-        StepError::Store(error)
-        | StepError::Working(WorkingError::Store(error))
-        | StepError::Publish(PublishError::Store(error)) => store_code(error),
-        error if error.is_cancelled() => exit::INTERRUPTED,
-        _ => exit::FAILED,
+    match error.cause() {
+        Cause::Definition => exit::USAGE,
+        Cause::Store(error) => store_code(error),
+        Cause::Damage => exit::STORE_DAMAGED,
+        Cause::Cancelled => exit::INTERRUPTED,
+        Cause::Step => exit::FAILED,
     }
 }
 
 fn step_hint(error: &StepError) -> Option<String> {
-    error
-        .hint()
-        .or_else(|| match error {
-            StepError::Store(error)
-            | StepError::Working(WorkingError::Store(error))
-            | StepError::Publish(PublishError::Store(error)) => store_hint(error),
-            _ => None,
-        })
-        .or_else(|| system_hint(error))
+    match error {
+        StepError::Base(BaseError::Sandbox(error)) | StepError::Run(RunError::Sandbox(error)) => {
+            return sandbox_hint(error).or_else(|| system_hint(error));
+        }
+        _ => {}
+    }
+    let of_store = || if let Cause::Store(error) = error.cause() { store_hint(error) } else { None };
+    error.hint().or_else(of_store).or_else(|| system_hint(error))
 }
 
 fn sandbox_hint(error: &SandboxError) -> Option<String> {

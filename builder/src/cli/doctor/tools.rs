@@ -1,12 +1,12 @@
 //! Programs that provisioning runs on the host.
 
-use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use rootbuild_playbooks::toolchain;
 use rootbuild_roots::sandbox::{Nspawn, SandboxError};
 
 use super::{Check, Needs};
@@ -145,41 +145,22 @@ fn keyring(needs: &Needs) -> Check {
     }
 }
 
-/// Python versions that a release of ansible-core runs on, as its own metadata and support matrix say.
-fn pythons(core: &str) -> Option<(u32, u32)> {
-    let minor: u32 = core.strip_prefix("2.")?.split('.').next()?.parse().ok()?;
-    match minor {
-        16 => Some((10, 12)),
-        17 => Some((10, 12)),
-        18 | 19 => Some((11, 13)),
-        20 => Some((12, 14)),
-        _ => None,
-    }
-}
-
+/// The interpreter that ansible-core would be installed with; without a definition, for every
+/// version that is pinned.
 fn python(needs: &Needs) -> Check {
     let name = "python for ansible";
-    let needed = needs.ansible.is_some();
-    let script = "import sys, venv, ensurepip; print('%d.%d.%d' % sys.version_info[:3])";
-    let version = match ask(SYSTEM_PYTHON, &["-c", script]) {
-        Ok(version) => version,
-        Err(why) => {
-            let tool = if why.contains("No module") { Tool::PythonVenv } else { Tool::Python };
-            return Check::lacking(needed, name, why, host::install(tool));
+    let wanted = needs.ansible.as_deref().map_or_else(|| toolchain::PINNED.to_vec(), |core| vec![core]);
+    let mut found = Vec::new();
+    for core in wanted {
+        match toolchain::interpreter(core) {
+            Ok(python) => found.push(format!("`{}` for ansible-core {core}", python.display())),
+            Err(error) => {
+                let hint = error.hint().unwrap_or_else(|| host::install(Tool::Python));
+                return Check::lacking(needs.ansible.is_some(), name, error.to_string(), hint);
+            }
         }
-    };
-    let mut detail = format!("Python {version} with venv");
-    let minor = version.split('.').nth(1).and_then(|minor| minor.parse::<u32>().ok());
-    let Some(core) = &needs.ansible else { return Check::ok(name, detail) };
-    let _ = write!(detail, ", for ansible-core {core}");
-    match (minor, pythons(core)) {
-        (Some(minor), Some((oldest, newest))) if minor < oldest || minor > newest => Check::missing(
-            name,
-            format!("Python {version}, but ansible-core {core} runs on 3.{oldest} to 3.{newest}"),
-            format!("install a Python from 3.{oldest} to 3.{newest}, or change `core` in the definition"),
-        ),
-        _ => Check::ok(name, detail),
     }
+    Check::ok(name, found.join(", "))
 }
 
 fn locale() -> Check {
