@@ -26,15 +26,15 @@ fn main() -> Outcome {
 
     let mut reversed = entries.clone();
     reversed.reverse();
-    best("from entries, sorted", || Ok(drop(Tree::from_entries(entries.clone())?)))?;
-    best("from entries, reversed", || Ok(drop(Tree::from_entries(reversed.clone())?)))?;
+    best("from entries, sorted", || Ok(Tree::from_entries(entries.clone())?))?;
+    best("from entries, reversed", || Ok(Tree::from_entries(reversed.clone())?))?;
     let tree = Tree::from_entries(entries)?;
     let bytes = tree.encode();
-    best("encode", || Ok(drop(tree.encode())))?;
-    best("decode", || Ok(drop(Tree::decode(&bytes)?)))?;
+    best("encode", || Ok(tree.encode()))?;
+    best("decode", || Ok(Tree::decode(&bytes)?))?;
     let digest = store.put_tree(&tree)?;
     println!("{} bytes", bytes.len());
-    best("load", || Ok(drop(store.tree(&digest)?)))?;
+    best("load", || Ok(store.tree(&digest)?))?;
     let saved = dir.path().join("store/trees").join(&digest.hex()[..2]).join(&digest.hex()[2..]);
     best("save", || {
         std::fs::remove_file(&saved)?;
@@ -53,7 +53,7 @@ fn main() -> Outcome {
     Ok(())
 }
 
-fn best(what: &str, run: impl Fn() -> Outcome) -> Outcome {
+fn best<T>(what: &str, run: impl Fn() -> Result<T, Box<dyn std::error::Error>>) -> Outcome {
     let (mut elapsed, mut processor) = (f64::INFINITY, f64::INFINITY);
     for _ in 0..20 {
         let (start, used) = (Instant::now(), processor_time()?);

@@ -150,4 +150,4 @@ fn numbers(dir: &Path) -> Result<Vec<u64>> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -146,10 +146,10 @@ impl Remover {
             let done = if kind == FileType::Directory {
                 self.remove_directory(dir, &name, path, depth)
             } else {
-                with_permission(dir, || rustix::fs::unlinkat(dir, &name, AtFlags::empty()))
+                with_permission(dir, || rustix::fs::unlinkat(dir, &name, AtFlags::empty())).map(|()| true)
             };
             match done {
-                Ok(()) => self.removed += 1,
+                Ok(removed) => self.removed += u64::from(removed),
                 Err(Errno::NOENT) => {}
                 Err(error) => self.fail(path, error),
             }
@@ -157,30 +157,31 @@ impl Remover {
         }
     }
 
+    /// Removes a directory, or moves it up; false when something in it, which was noted, keeps it.
     fn remove_directory(
         &mut self,
         dir: BorrowedFd<'_>,
         name: &CStr,
         path: &mut PathBuf,
         depth: usize,
-    ) -> rustix::io::Result<()> {
+    ) -> rustix::io::Result<bool> {
         let inner = open_directory(dir, name)?;
         if depth < DEEPEST {
             self.empty(inner.as_fd(), path, depth + 1);
             let removed = with_permission(dir, || rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR));
             return match removed {
                 // The reason is known: whatever in it couldn't be removed.
-                Err(Errno::NOTEMPTY | Errno::EXIST) if self.failure.is_some() => Ok(()),
-                other => other,
+                Err(Errno::NOTEMPTY | Errno::EXIST) if self.failure.is_some() => Ok(false),
+                other => other.map(|()| true),
             };
         }
         // Most deep directories are empty ones; only the others are worth a rename.
         match rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR) {
             Err(Errno::NOTEMPTY | Errno::EXIST) => {}
-            other => return other,
+            other => return other.map(|()| true),
         }
         let moved = format!(".removed-{}", durable::unique());
-        with_permission(dir, || rustix::fs::renameat(dir, name, &self.top, &moved))
+        with_permission(dir, || rustix::fs::renameat(dir, name, &self.top, &moved)).map(|()| true)
     }
 
     fn list(&mut self, dir: BorrowedFd<'_>) -> rustix::io::Result<Vec<(CString, FileType)>> {

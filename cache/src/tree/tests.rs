@@ -160,7 +160,8 @@ fn a_time_is_no_part_of_the_identity_and_everything_else_is() {
     };
     assert_eq!(digest_with(b"bin/su", &|entry| entry.meta.mtime.seconds += 1), tree.digest());
     let mut seen = vec![tree.digest()];
-    let changes: [(&[u8], &dyn Fn(&mut Entry)); 15] = [
+    type Change<'a> = (&'a [u8], &'a dyn Fn(&mut Entry));
+    let changes: [Change<'_>; 15] = [
         (b"", &|entry| entry.meta.mode = 0o700),
         (b"bin/su", &|entry| entry.meta.mode = 0o755),
         (b"bin/su", &|entry| entry.meta.uid = 1),
