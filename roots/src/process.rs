@@ -1,17 +1,14 @@
 //! Running the host's tools: cancellable, with their output seen line by line.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitStatus, Stdio};
-use std::sync::Mutex;
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::{io, thread};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::cancel::{Cancel, Cancelled};
-
-/// How many of the last output lines are kept for an error.
-const TAIL_LINES: usize = 40;
+use crate::cancel::{Cancel, Cancelled, OnCancel};
+use crate::sandbox::Tail;
 
 /// A tool couldn't be run to its end.
 #[derive(Debug, thiserror::Error)]
@@ -47,42 +44,146 @@ pub enum ProcessError {
     Cancelled(#[from] Cancelled),
 }
 
+/// How a tool ended, and what it wrote.
+#[derive(Debug)]
+pub struct Output {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// All of its stdout.
+    pub stdout: Vec<u8>,
+    /// The last lines of its stderr.
+    pub tail: String,
+}
+
+/// Where the host's tools are looked for.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What tools that use the network need to know of our environment.
+const NETWORK_ENVIRONMENT: [&str; 10] = [
+    "http_proxy",
+    "https_proxy",
+    "ftp_proxy",
+    "all_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "SSL_CERT_FILE",
+];
+
+/// A command for one of the host's tools: it dies with us (with the thread that starts it, to be
+/// exact, so start it from one that waits for it), and sees nothing of our environment but proxies.
+#[must_use]
+pub fn tool(program: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--", program]).env_clear().current_dir("/");
+    command.env("PATH", PATH).env("LC_ALL", "C.UTF-8");
+    for name in NETWORK_ENVIRONMENT {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    command
+}
+
+/// Whether the host has this program where [`tool`] finds it.
+#[must_use]
+pub fn is_installed(program: &str) -> bool {
+    PATH.split(':').any(|dir| std::path::Path::new(dir).join(program).exists())
+}
+
 /// Runs `command` in a process group of its own with empty stdin, hands every line of its stdout
 /// and stderr to `line`, and fails unless it ends with 0. Cancelling kills the whole group.
-pub fn run(mut command: Command, cancel: &Cancel, line: &(dyn Fn(&str) + Sync)) -> Result<(), ProcessError> {
-    cancel.check()?;
-    let program = command.get_program().to_string_lossy().into_owned();
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-    let mut child =
-        command.spawn().map_err(|source| ProcessError::Start { program: program.clone(), source })?;
-    let group = Pid::from_child(&child);
-    let guard = cancel.on_cancel(move || {
-        let _ = kill_process_group(group, Signal::KILL);
-    });
-    let tail = Mutex::new(std::collections::VecDeque::with_capacity(TAIL_LINES));
+pub fn run(command: Command, cancel: &Cancel, line: &(dyn Fn(&str) + Sync)) -> Result<(), ProcessError> {
+    let program = name(&command);
+    let started = Started::new(command, Stdio::null(), cancel)?;
+    let tail = Tail::default();
     let see = |text: &str| {
         line(text);
-        let mut tail = tail.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if tail.len() == TAIL_LINES {
-            tail.pop_front();
-        }
-        tail.push_back(text.to_owned());
+        tail.push(text);
     };
-    let (out, err) = (child.stdout.take(), child.stderr.take());
-    thread::scope(|scope| {
-        scope.spawn(|| err.map(|pipe| each_line(pipe, &see)));
-        if let Some(pipe) = out {
-            each_line(pipe, &see);
-        }
-    });
-    let status = child.wait().map_err(|source| ProcessError::Lost { program: program.clone(), source })?;
-    drop(guard);
-    cancel.check()?;
+    let status = started.finish(cancel, |_, out, err| {
+        thread::scope(|scope| {
+            scope.spawn(|| each_line(err, &see));
+            each_line(out, &see);
+        });
+    })?;
     if status.success() {
         return Ok(());
     }
-    let tail = tail.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    Err(ProcessError::Failed { program, status, tail: Vec::from(tail).join("\n") })
+    Err(ProcessError::Failed { program, status, tail: tail.to_string() })
+}
+
+/// Runs `command` like [`run`], but gives it `input`, keeps its stdout as a whole, and lets the caller
+/// judge how it ended. `line` sees its stderr.
+pub fn capture(
+    command: Command,
+    input: &[u8],
+    cancel: &Cancel,
+    line: &(dyn Fn(&str) + Sync),
+) -> Result<Output, ProcessError> {
+    let program = name(&command);
+    let started = Started::new(command, Stdio::piped(), cancel)?;
+    let (tail, mut stdout, mut read) = (Tail::default(), Vec::new(), Ok(0));
+    let see = |text: &str| {
+        line(text);
+        tail.push(text);
+    };
+    let status = started.finish(cancel, |stdin, mut out, err| {
+        thread::scope(|scope| {
+            scope.spawn(|| each_line(err, &see));
+            // A tool that doesn't want its input says why in its status.
+            scope.spawn(|| drop(stdin.map(|mut pipe| pipe.write_all(input))));
+            read = out.read_to_end(&mut stdout);
+        });
+    })?;
+    read.map_err(|source| ProcessError::Lost { program, source })?;
+    Ok(Output { status, stdout, tail: tail.to_string() })
+}
+
+/// What is really run, where that is started through `setpriv … --`.
+fn name(command: &Command) -> String {
+    let wrapped = (command.get_program() == "setpriv").then(|| command.get_args().nth(3)).flatten();
+    wrapped.unwrap_or(command.get_program()).to_string_lossy().into_owned()
+}
+
+/// A child that leads a process group, and the guard that kills the group on cancellation.
+struct Started {
+    child: Child,
+    program: String,
+    guard: OnCancel,
+}
+
+impl Started {
+    fn new(mut command: Command, stdin: Stdio, cancel: &Cancel) -> Result<Self, ProcessError> {
+        cancel.check()?;
+        let program = name(&command);
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let child =
+            command.spawn().map_err(|source| ProcessError::Start { program: program.clone(), source })?;
+        let group = Pid::from_child(&child);
+        let guard = cancel.on_cancel(move || {
+            let _ = kill_process_group(group, Signal::KILL);
+        });
+        Ok(Self { child, program, guard })
+    }
+
+    /// Lets `talk` deal with the pipes, then waits.
+    fn finish(
+        self,
+        cancel: &Cancel,
+        talk: impl FnOnce(Option<ChildStdin>, ChildStdout, ChildStderr),
+    ) -> Result<ExitStatus, ProcessError> {
+        let Self { mut child, program, guard } = self;
+        if let (Some(out), Some(err)) = (child.stdout.take(), child.stderr.take()) {
+            talk(child.stdin.take(), out, err);
+        }
+        let status = child.wait().map_err(|source| ProcessError::Lost { program, source })?;
+        drop(guard);
+        cancel.check()?;
+        Ok(status)
+    }
 }
 
 /// Hands each line of `pipe` to `line`, lossily decoded, until the pipe ends.
@@ -105,6 +206,21 @@ mod tests {
         command.args(["-c", "echo one; echo two >&2; exit 3"]);
         let text = run(command, &Cancel::new(), &|_| ()).unwrap_err().to_string();
         assert!(text.contains("exit status: 3") && text.contains("one") && text.contains("two"), "{text}");
+    }
+
+    #[test]
+    fn input_and_output_may_be_larger_than_a_pipe() {
+        let input = vec![b'x'; 1 << 20];
+        let output = capture(tool("cat"), &input, &Cancel::new(), &|_| ()).unwrap();
+        assert!(output.status.success() && output.stdout == input);
+        let output = capture(tool("false"), &input, &Cancel::new(), &|_| ()).unwrap();
+        assert_eq!(output.status.code(), Some(1));
+    }
+
+    #[test]
+    fn a_tool_is_named_in_its_error() {
+        let error = run(tool("false"), &Cancel::new(), &|_| ()).unwrap_err().to_string();
+        assert!(error.starts_with("`false` failed"), "{error}");
     }
 
     #[test]

@@ -306,7 +306,7 @@ fn repositories_and_keys_come_over_http_too() {
     assert!(facts["packages"].to_string().contains("standin-hello-1.0"), "{facts}");
     // Kept packages aren't asked for again; damaged ones are.
     let locked = fs::read_to_string(project.path("hello.lock")).unwrap();
-    let line = locked.lines().filter(|line| line.starts_with("sha256")).next_back().unwrap();
+    let line = locked.lines().rfind(|line| line.starts_with("sha256")).unwrap();
     let digest = line.split('"').nth(1).unwrap();
     let kept = project.path("store/packages").join(&digest[..2]).join(digest);
     fs::write(&kept, "damaged").unwrap();

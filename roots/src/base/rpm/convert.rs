@@ -1,0 +1,158 @@
+//! The root's own package database: the host's rpm writes one (sqlite) that an older rpm in the root
+//! can't read, and says nothing about.
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+
+use super::super::inroot::{exists_in, open_in};
+use super::super::{BaseContext, BaseError};
+use super::RpmError;
+use super::install::{self, Layout};
+use super::keys::private_dir;
+use super::resolve::Package;
+use crate::process;
+use crate::progress::StepEvent;
+use crate::sandbox::{Bind, Console, Network, Nspawn, Sandbox, SandboxSpec};
+use crate::working::RootMount;
+
+/// Runs in the root.
+const SCRIPT: &str = include_str!("convert.sh");
+
+/// What the script exits with when the root has no rpm.
+const NO_RPM: i32 = 10;
+
+/// Where the script finds its files, inside.
+const INSIDE: &str = "/run/rootbuild/rpm";
+
+/// What rpm prints for each package, sorted by us.
+const NAMES: &str = "%{NAME}-%{VERSION}-%{RELEASE}.%{ARCH}\\n";
+
+/// What the name of an imported key starts with: rpm lists keys as packages.
+const KEY: &str = "gpg-pubkey-";
+
+/// The kinds of package database, by the file that tells.
+const KINDS: [(&str, &str, usize, &[u8]); 4] = [
+    ("bdb", "Packages", 12, &[0x61, 0x15, 0x06, 0]),
+    ("bdb", "Packages", 12, &[0, 0x06, 0x15, 0x61]),
+    ("sqlite", "rpmdb.sqlite", 0, b"SQLite format 3\0"),
+    ("ndb", "Packages.db", 0, b"RpmP"),
+];
+
+/// Where a root's package database can be.
+const PLACES: [&str; 2] = ["var/lib/rpm", "usr/lib/sysimage/rpm"];
+
+/// Makes the root's own rpm see what is installed, by writing its database with it if need be; fails
+/// unless it then sees exactly that. Returns the kind of database; `None` when the root has no rpm.
+pub(super) fn convert(
+    context: BaseContext<'_>,
+    layout: &Layout,
+    packages: &[Package],
+    root: &Path,
+) -> Result<Option<&'static str>, BaseError> {
+    let expected = installed(context, packages, root)?;
+    if !exists_in(root, "bin/sh") {
+        return Ok(None);
+    }
+    (context.sink)(StepEvent::Phase("checking the package database".to_owned()));
+    let files = context.scratch.join("convert");
+    for dir in [&files, &files.join("out"), &files.join("keys"), &files.join("packages")] {
+        private_dir(dir)?;
+    }
+    let list = files.join("expected");
+    fs::write(&list, expected.concat()).map_err(BaseError::io("write", &list))?;
+    let running = Nspawn.start(&spec(root, &files, layout), context.cancel)?;
+    let tail = running.stderr_tail();
+    match running.wait()? {
+        0 => {}
+        NO_RPM => return Ok(None),
+        code => return Err(RpmError::Database(format!("exit status {code}\n{tail}")).into()),
+    }
+    let found = files.join("out/found");
+    let found = fs::read_to_string(&found).map_err(BaseError::io("read", &found))?;
+    same("the root's own rpm", &expected, &sorted(&found))?;
+    let kinds = kinds(root);
+    match kinds.as_slice() {
+        [kind] => Ok(Some(kind)),
+        [] => Err(RpmError::Database("it is of no kind that is known".to_owned()).into()),
+        _ => Err(RpmError::Database(format!("there are several: {}", kinds.join(", "))).into()),
+    }
+}
+
+/// What the host's rpm installed: a line for each package and key, sorted.
+fn installed(context: BaseContext<'_>, packages: &[Package], root: &Path) -> Result<Vec<String>, BaseError> {
+    let mut query = process::tool("rpm");
+    query.env("HOME", install::home(context, true)?).arg("--root").arg(root).args(["-qa", "--qf", NAMES]);
+    let output = process::capture(query, b"", context.cancel, &|_| ())?;
+    let found = sorted(&String::from_utf8_lossy(&output.stdout));
+    let (keys, found): (Vec<String>, Vec<String>) = found.into_iter().partition(|line| line.starts_with(KEY));
+    let wanted = packages.iter().map(|p| format!("{}-{}-{}.{}\n", p.name, p.version, p.release, p.arch));
+    let mut wanted: Vec<String> = wanted.collect();
+    wanted.sort();
+    same("the host's rpm", &wanted, &found)?;
+    wanted.extend(keys);
+    wanted.sort();
+    Ok(wanted)
+}
+
+fn sorted(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = text.lines().map(|line| format!("{line}\n")).collect();
+    lines.sort();
+    lines
+}
+
+/// Fails with an example unless both lists are the same.
+fn same(who: &str, wanted: &[String], found: &[String]) -> Result<(), BaseError> {
+    if wanted == found {
+        return Ok(());
+    }
+    let only = |these: &[String], those: &[String]| these.iter().find(|line| !those.contains(line)).cloned();
+    let example = match (only(wanted, found), only(found, wanted)) {
+        (Some(line), _) => format!("`{}` is missing", line.trim_end()),
+        (None, Some(line)) => format!("`{}` is too many", line.trim_end()),
+        (None, None) => "something is there twice".to_owned(),
+    };
+    let (found, wanted) = (found.len(), wanted.len());
+    Err(RpmError::Database(format!("{who} sees {found} packages, not {wanted}: {example}")).into())
+}
+
+fn spec(root: &Path, files: &Path, layout: &Layout) -> SandboxSpec {
+    let bind = |source: &Path, target: &str, read_only| Bind {
+        source: source.to_owned(),
+        target: format!("{INSIDE}{target}").into(),
+        read_only,
+    };
+    SandboxSpec {
+        name: "rpmdb".to_owned(),
+        root: RootMount::Plain(root.to_owned()),
+        writable: true,
+        argv: vec!["/bin/sh".into(), "-u".into(), "-c".into(), SCRIPT.into()],
+        env: vec![("LC_ALL".to_owned(), "C".to_owned())],
+        binds: vec![
+            bind(files, "", true),
+            bind(&layout.keys, "/keys", true),
+            bind(&layout.packages, "/packages", true),
+            bind(&files.join("out"), "/out", false),
+        ],
+        network: Network::None,
+        hostname: "localhost".to_owned(),
+        boot: false,
+        console: Console::Pipe,
+        chdir: None,
+    }
+}
+
+/// The kinds of database in the root.
+fn kinds(root: &Path) -> Vec<&'static str> {
+    let is = |file: &str, at: usize, magic: &[u8]| {
+        let mut start = Vec::new();
+        PLACES.iter().any(|place| {
+            start.clear();
+            let file = open_in(root, &format!("{place}/{file}"));
+            let read = file.and_then(|file| file.take(64).read_to_end(&mut start));
+            read.is_ok() && start.get(at..at + magic.len()) == Some(magic)
+        })
+    };
+    let found = KINDS.iter().filter(|(_, file, at, magic)| is(file, *at, magic));
+    found.map(|(kind, ..)| *kind).collect()
+}

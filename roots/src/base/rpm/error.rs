@@ -1,0 +1,149 @@
+//! What can go wrong with a base from RPM repositories.
+
+use super::super::Place;
+
+/// A base couldn't be made from RPM repositories.
+#[derive(Debug, thiserror::Error)]
+pub enum RpmError {
+    /// A repository can't be read.
+    #[error("can't read the repository `{repo}` ({url}), defined in {place}: {message}")]
+    Repository {
+        /// Its id.
+        repo: String,
+        /// Where it should be.
+        url: String,
+        /// Where it is defined.
+        place: Place,
+        /// Why.
+        message: String,
+    },
+    /// Packages or groups that no repository has.
+    #[error("no repository has {}", list(specs))]
+    NotFound {
+        /// What was asked for, each with the nearest names there are.
+        specs: Vec<(String, Vec<String>)>,
+    },
+    /// The packages can't be installed together.
+    #[error("the packages can't be installed together\n{0}")]
+    Conflict(String),
+    /// A file couldn't be downloaded.
+    #[error("can't download {what} of the repository `{repo}` from {url}: {message}")]
+    Download {
+        /// Which file.
+        what: String,
+        /// The repository.
+        repo: String,
+        /// From where, the last of all tried.
+        url: String,
+        /// Why.
+        message: String,
+    },
+    /// A downloaded file isn't what the repository's metadata (or the lock) says.
+    #[error(
+        "{what} of the repository `{repo}` is not what it should be: expected {expected}, found {found} ({url})"
+    )]
+    Mismatch {
+        /// Which file.
+        what: String,
+        /// The repository.
+        repo: String,
+        /// From where.
+        url: String,
+        /// Size or sha256 that it should have.
+        expected: String,
+        /// Size or sha256 that it has.
+        found: String,
+    },
+    /// A package has no signature though its repository is to be checked.
+    #[error("the package {package} of the repository `{repo}` is not signed")]
+    Unsigned {
+        /// The package.
+        package: String,
+        /// The repository.
+        repo: String,
+    },
+    /// A package is signed with another key than its repository's.
+    #[error("the package {package} of the repository `{repo}` is signed with the key {key}, which isn't one of the repository's ({})", known.join(", "))]
+    WrongKey {
+        /// The package.
+        package: String,
+        /// The repository.
+        repo: String,
+        /// The id of the key it is signed with.
+        key: String,
+        /// The fingerprints of the repository's keys.
+        known: Vec<String>,
+    },
+    /// A package was changed after it was signed.
+    #[error("the package {package} of the repository `{repo}` was tampered with: {problem}")]
+    Tampered {
+        /// The package.
+        package: String,
+        /// The repository.
+        repo: String,
+        /// What doesn't fit.
+        problem: String,
+    },
+    /// A key isn't one of those that the repository pins by `fingerprints`.
+    #[error("{place}: the key {found} in {key} is not one of the repository's fingerprints")]
+    Fingerprint {
+        /// Where the repository is defined.
+        place: Place,
+        /// The key file.
+        key: String,
+        /// The key's fingerprint.
+        found: String,
+    },
+    /// A key file holds no key.
+    #[error("{place}: {key} holds no OpenPGP key")]
+    NoKey {
+        /// Where it is named.
+        place: Place,
+        /// The key file.
+        key: String,
+    },
+    /// rpm couldn't install the packages.
+    #[error("can't install the packages\n{0}")]
+    Install(String),
+    /// The root's own rpm can't be given a database.
+    #[error("can't give the root's own rpm its database: {0}")]
+    Database(String),
+}
+
+impl RpmError {
+    /// What to do next, if there is something to say.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Repository { url, .. } if url.contains("mirrorlist.centos.org") => {
+                "CentOS 7's mirror list is gone: use `baseurl=http://vault.centos.org/7.9.2009/os/$basearch/` \
+                 (and `updates`, `extras`)"
+                    .to_owned()
+            }
+            Self::Repository { place, .. } => format!("check the network and the URL in {place}"),
+            Self::NotFound { specs } => {
+                let near: Vec<_> = specs.iter().flat_map(|(_, near)| near).map(|n| format!("`{n}`")).collect();
+                if near.is_empty() {
+                    return None;
+                }
+                format!("did you mean {}?", near.join(", "))
+            }
+            Self::Download { .. } => "check the network, and try again: what came through is kept".to_owned(),
+            Self::Mismatch { .. } => "the repository may be changing just now: try again later; with a lock \
+                                      file, delete it to take what the repository has now"
+                .to_owned(),
+            Self::Unsigned { .. } => "use a repository that signs its packages, or say `gpgcheck=0` in the \
+                                      .repo file and mean it"
+                .to_owned(),
+            Self::WrongKey { .. } => "add the key to `gpgkey=` in the .repo file, if you trust it".to_owned(),
+            Self::Tampered { .. } => "don't use this mirror before you know why".to_owned(),
+            Self::Fingerprint { .. } => "don't trust the key before you know why it changed".to_owned(),
+            Self::NoKey { .. } => "it should be an exported public key (-----BEGIN PGP PUBLIC KEY BLOCK-----)".to_owned(),
+            Self::Conflict(_) | Self::Install(_) | Self::Database(_) => return None,
+        })
+    }
+}
+
+fn list(specs: &[(String, Vec<String>)]) -> String {
+    specs.iter().map(|(spec, _)| format!("`{spec}`")).collect::<Vec<_>>().join(", ")
+}

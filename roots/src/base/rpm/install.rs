@@ -1,0 +1,133 @@
+//! Installing the packages with the host's rpm.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::super::{BaseContext, BaseError};
+use super::RpmError;
+use super::download;
+use super::keys::{Key, private_dir};
+use super::resolve::Package;
+use crate::process::{self, ProcessError};
+use crate::progress::StepEvent;
+
+/// Prepares the root, installs.
+const SCRIPT: &str = include_str!("install.sh");
+
+/// Capabilities that no scriptlet has any business with.
+const NO_CAPABILITIES: &str = "-sys_module,-sys_rawio,-sys_boot,-sys_time,-syslog,-mac_admin,-mac_override,\
+                               -wake_alarm,-audit_read";
+
+/// Files laid out for rpm: packages by name, keys by number. Hard links where that works.
+#[derive(Debug)]
+pub(super) struct Layout {
+    pub(super) keys: PathBuf,
+    pub(super) packages: PathBuf,
+}
+
+impl Layout {
+    /// Lays out packages of the store and keys below the scratch directory.
+    pub(super) fn new(
+        context: BaseContext<'_>,
+        packages: &[Package],
+        keys: &[Key],
+    ) -> Result<Self, BaseError> {
+        let layout = Self { keys: context.scratch.join("keys"), packages: context.scratch.join("packages") };
+        for dir in [&layout.keys, &layout.packages] {
+            private_dir(dir)?;
+        }
+        for (number, key) in keys.iter().enumerate() {
+            place(&key.file, &layout.keys.join(format!("{number:03}")))?;
+        }
+        for package in packages {
+            let kept = download::kept(context.store.dir(), &package.sha256);
+            place(&kept, &layout.package(package))?;
+        }
+        Ok(layout)
+    }
+
+    /// Where a package lies.
+    pub(super) fn package(&self, package: &Package) -> PathBuf {
+        // Neither a name nor a version can hold a slash; a hostile one must not lead out.
+        self.packages.join(format!("{}.rpm", package.nevra().replace('/', "_")))
+    }
+}
+
+fn place(from: &Path, to: &Path) -> Result<(), BaseError> {
+    match fs::hard_link(from, to) {
+        Ok(()) => Ok(()),
+        Err(_) => fs::copy(from, to).map(drop).map_err(BaseError::io("copy", from)),
+    }
+}
+
+/// Installs everything in `layout`. `checked`: whether every package must be signed. Returns the
+/// warnings of rpm and of scriptlets.
+pub(super) fn install(
+    context: BaseContext<'_>,
+    layout: &Layout,
+    count: usize,
+    checked: bool,
+    root: &Path,
+) -> Result<Vec<String>, BaseError> {
+    let home = home(context, checked)?;
+    (context.sink)(StepEvent::Phase(format!("installing {count} packages")));
+    let mut command = process::tool("unshare");
+    command.args(["--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--kill-child"]);
+    command.args(["--propagation", "private", "--", "setpriv", "--bounding-set", NO_CAPABILITIES, "--"]);
+    command.args(["sh", "-eu", "-c", SCRIPT, "install"]).arg(root).arg(&layout.keys).arg(&layout.packages);
+    command.args(options(context)?).env("HOME", &home);
+    let (done, warnings) = (AtomicU64::new(0), Mutex::new(Vec::new()));
+    let total = count as u64;
+    let result = process::run(command, context.cancel, &|line| {
+        (context.sink)(StepEvent::Line(line.to_owned()));
+        if let Some(warning) = line.strip_prefix("warning: ") {
+            let mut warnings = warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            warnings.push(warning.to_owned());
+        } else if is_package(line) {
+            let done = 1 + done.fetch_add(1, Ordering::Relaxed);
+            (context.sink)(StepEvent::Progress { done: done.min(total), total, bytes: false });
+        }
+    });
+    match result {
+        Ok(()) => Ok(warnings.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)),
+        Err(ProcessError::Failed { tail, .. }) => Err(RpmError::Install(explained(&tail)).into()),
+        Err(other) => Err(other.into()),
+    }
+}
+
+/// rpm's private configuration.
+pub(super) fn home(context: BaseContext<'_>, checked: bool) -> Result<PathBuf, BaseError> {
+    let home = context.scratch.join("rpm-home");
+    private_dir(&home)?;
+    let level = if checked { "all" } else { "digest" };
+    // Debian's rpm keeps its database in the caller's home by default.
+    let macros = format!("%_dbpath /var/lib/rpm\n%_pkgverify_level {level}\n%__gpg /usr/bin/gpg\n");
+    let file = home.join(".rpmmacros");
+    fs::write(&file, macros).map_err(BaseError::io("write", &file))?;
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).map_err(BaseError::io("write", &file))?;
+    Ok(home)
+}
+
+/// Debian's rpm refuses to install anything without being told twice; others don't know the option.
+fn options(context: BaseContext<'_>) -> Result<&'static [&'static str], BaseError> {
+    let mut probe: Command = process::tool("rpm");
+    probe.args(["--force-debian", "--version"]);
+    let known = process::capture(probe, b"", context.cancel, &|_| ())?.status.success();
+    Ok(if known { &["--force-debian"] } else { &[] })
+}
+
+/// Whether a line of `rpm --install --verbose` is a package's name.
+fn is_package(line: &str) -> bool {
+    !line.contains([' ', ':']) && line.contains('-') && line.contains('.')
+}
+
+/// The lines of rpm's output that tell why it failed, or all of it.
+fn explained(tail: &str) -> String {
+    let errors: Vec<&str> =
+        tail.lines().filter(|line| !is_package(line) && !line.starts_with("Preparing")).collect();
+    if errors.is_empty() { tail.to_owned() } else { errors.join("\n") }
+}

@@ -1,0 +1,265 @@
+//! A base from RPM repositories: resolved by dnf's library, downloaded and verified by us, installed by
+//! the host's rpm, and given a package database that the root's own rpm can read.
+
+use std::path::{Path, PathBuf};
+
+use rootbuild_cache::{Digest, KeyHasher, LayerKey};
+use serde_json::json;
+
+use super::{BaseContext, BaseError, BaseSource, named_file};
+use crate::process;
+use crate::progress::StepEvent;
+
+mod convert;
+mod download;
+mod error;
+mod install;
+mod keys;
+mod lock;
+mod repo_file;
+mod resolve;
+mod verify;
+
+pub use error::RpmError;
+use keys::Key;
+use lock::Lock;
+use repo_file::{KeyFile, Repo, Variables};
+use resolve::{Package, Resolution};
+
+/// The semantic version of what this step does; bumped when the same inputs give another root.
+const STEP_VERSION: u32 = 1;
+
+/// The host's tools, and the Debian packages they are in.
+const TOOLS: [(&str, &str); 6] = [
+    ("rpm", "rpm"),
+    ("rpmkeys", "rpm"),
+    ("gpg", "gnupg"),
+    ("python3", "python3-dnf"),
+    ("unshare", "util-linux"),
+    ("setpriv", "util-linux"),
+];
+
+/// A base from RPM repositories.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RpmBase {
+    /// Ordinary yum `.repo` files. Keys are checked unless one says `gpgcheck=0`; `fingerprints=` pins
+    /// them.
+    pub repo_files: Vec<PathBuf>,
+    /// Packages, `@groups`, or anything else that `dnf install` takes.
+    pub packages: Vec<String>,
+    /// Where the exact packages are kept: used when it is there, else written.
+    pub lock: Option<PathBuf>,
+    /// The architecture: `x86_64`.
+    pub arch: String,
+    /// What `$releasever` stands for: `7`.
+    pub releasever: String,
+}
+
+impl RpmBase {
+    /// What `$basearch` stands for.
+    fn basearch(&self) -> &str {
+        match self.arch.as_str() {
+            "i386" | "i486" | "i586" | "i686" => "i386",
+            arch if arch.starts_with("armv7") => "armhfp",
+            arch => arch,
+        }
+    }
+
+    /// The repositories of all files, and the files' contents.
+    fn repos(&self) -> Result<(Vec<Repo>, Vec<Vec<u8>>), BaseError> {
+        let variables =
+            Variables { releasever: &self.releasever, arch: &self.arch, basearch: self.basearch() };
+        let (mut repos, mut contents): (Vec<Repo>, Vec<Vec<u8>>) = (Vec::new(), Vec::new());
+        for file in &self.repo_files {
+            let bytes = named_file(file, "the .repo file")?;
+            let text = std::str::from_utf8(&bytes)
+                .map_err(|_| BaseError::file(file, "the .repo file isn't valid UTF-8"))?;
+            for repo in repo_file::parse(text, file, variables)? {
+                if let Some(other) = repos.iter().find(|other| other.id == repo.id) {
+                    return Err(BaseError::Definition {
+                        message: format!(
+                            "the repository `{}` is defined in {} already",
+                            repo.id, other.place
+                        ),
+                        place: repo.place,
+                        hint: None,
+                    });
+                }
+                repos.push(repo);
+            }
+            contents.push(bytes);
+        }
+        if let (true, Some(file)) = (repos.is_empty(), self.repo_files.first()) {
+            return Err(BaseError::file(file, "no repository is enabled here"));
+        }
+        Ok((repos, contents))
+    }
+
+    /// The lock, if there is one, checked against the definition.
+    fn locked(&self, repos: &[Repo]) -> Result<Option<(Lock, Vec<u8>)>, BaseError> {
+        let Some(path) = &self.lock else { return Ok(None) };
+        let found = Lock::read(path)?;
+        if let Some((lock, _)) = &found {
+            lock.check(path, self, repos)?;
+        }
+        Ok(found)
+    }
+}
+
+impl BaseSource for RpmBase {
+    fn key(&self) -> Result<LayerKey, BaseError> {
+        let (repos, contents) = self.repos()?;
+        let mut hasher = KeyHasher::new("base rpm", STEP_VERSION);
+        let Self { repo_files: _, packages, lock: _, arch, releasever } = self;
+        hasher.text("arch", arch).text("releasever", releasever).list("packages", packages);
+        hasher.list("repo files", &contents);
+        for repo in &repos {
+            for (key, _) in &repo.keys {
+                match key {
+                    KeyFile::File(path) => hasher.bytes("key", &named_file(path, "the key")?),
+                    KeyFile::Url(url) => hasher.text("key url", url),
+                };
+            }
+        }
+        match self.locked(&repos)? {
+            Some((_, bytes)) => hasher.digest("lock", &Digest::of(&bytes)),
+            None => hasher.text("lock", "none"),
+        };
+        Ok(LayerKey(hasher.finish()))
+    }
+
+    fn build(&self, context: BaseContext<'_>, root: &Path) -> Result<serde_json::Value, BaseError> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(BaseError::NotRoot);
+        }
+        for (program, package) in TOOLS {
+            if !process::is_installed(program) {
+                return Err(BaseError::Tool { program, package });
+            }
+        }
+        let (repos, _) = self.repos()?;
+        let mut warnings = warnings(&repos);
+        for warning in &warnings {
+            (context.sink)(StepEvent::Warning(warning.clone()));
+        }
+        let mut trusted: Vec<(Repo, Vec<Key>)> = Vec::new();
+        let locked = self.locked(&repos)?;
+        for repo in repos {
+            let keys = keys::fetch(context, &repo)?;
+            trusted.push((repo, keys));
+        }
+        let (resolution, lock_state) = self.resolution(context, &trusted, locked)?;
+        download(context, &trusted, &resolution)?;
+        let keys: Vec<Key> = trusted.iter().flat_map(|(_, keys)| keys.clone()).collect();
+        let layout = install::Layout::new(context, &resolution.packages, &keys)?;
+        verify(context, &trusted, &resolution, &layout)?;
+        let checked = trusted.iter().all(|(repo, _)| repo.gpgcheck);
+        let said = install::install(context, &layout, resolution.packages.len(), checked, root)?;
+        for warning in said {
+            (context.sink)(StepEvent::Warning(warning.clone()));
+            warnings.push(warning);
+        }
+        let database = convert::convert(context, &layout, &resolution.packages, root)?;
+        Ok(facts(&trusted, &resolution, lock_state, database, &warnings))
+    }
+}
+
+impl RpmBase {
+    /// What to install: as the lock says, or freshly resolved (and locked). Also how the lock took part.
+    fn resolution(
+        &self,
+        context: BaseContext<'_>,
+        trusted: &[(Repo, Vec<Key>)],
+        locked: Option<(Lock, Vec<u8>)>,
+    ) -> Result<(Resolution, &'static str), BaseError> {
+        if let (Some((lock, _)), Some(path)) = (locked, &self.lock) {
+            lock.check_keys(path, trusted)?;
+            return Ok((lock.resolution(), "used"));
+        }
+        (context.sink)(StepEvent::Phase("resolving packages".to_owned()));
+        let resolution = resolve::resolve(context, self, trusted)?;
+        let Some(path) = &self.lock else { return Ok((resolution, "none")) };
+        Lock::new(self, trusted, &resolution).write(path)?;
+        Ok((resolution, "written"))
+    }
+}
+
+/// What people must hear, every time.
+fn warnings(repos: &[Repo]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for repo in repos {
+        let Repo { id, place, .. } = repo;
+        if !repo.gpgcheck {
+            warnings.push(format!(
+                "{place}: `gpgcheck=0`: packages of the repository `{id}` are installed WITHOUT checking who made them"
+            ));
+        }
+        if !repo.sslverify {
+            warnings.push(format!(
+                "{place}: `sslverify=0`: the servers of the repository `{id}` are not checked"
+            ));
+        }
+        if !repo.ignored.is_empty() {
+            warnings.push(format!("{place}: not known, ignored: {}", repo.ignored.join(", ")));
+        }
+    }
+    warnings
+}
+
+fn download(
+    context: BaseContext<'_>,
+    trusted: &[(Repo, Vec<Key>)],
+    resolution: &Resolution,
+) -> Result<(), BaseError> {
+    download::all(context, &resolution.packages, &|id| {
+        let urls = resolution.repos.iter().find(|repo| repo.id == id).map(|repo| repo.urls.clone());
+        let repo = trusted.iter().find(|(repo, _)| repo.id == id);
+        (urls.unwrap_or_default(), repo.is_none_or(|(repo, _)| repo.sslverify))
+    })
+}
+
+fn verify(
+    context: BaseContext<'_>,
+    trusted: &[(Repo, Vec<Key>)],
+    resolution: &Resolution,
+    layout: &install::Layout,
+) -> Result<(), BaseError> {
+    (context.sink)(StepEvent::Phase("checking signatures".to_owned()));
+    for (repo, keys) in trusted.iter().filter(|(repo, _)| repo.gpgcheck) {
+        let packages = resolution.packages.iter().filter(|package| package.repo == repo.id);
+        let packages: Vec<(&Package, PathBuf)> = packages.map(|p| (p, layout.package(p))).collect();
+        if !packages.is_empty() {
+            verify::signatures(context, repo, keys, &packages)?;
+        }
+    }
+    Ok(())
+}
+
+fn facts(
+    trusted: &[(Repo, Vec<Key>)],
+    resolution: &Resolution,
+    lock: &str,
+    database: Option<&str>,
+    warnings: &[String],
+) -> serde_json::Value {
+    let repo = |repo: &resolve::ResolvedRepo| {
+        let known = trusted.iter().find(|(known, _)| known.id == repo.id);
+        json!({
+            "id": repo.id,
+            "url": known.map(|(known, _)| known.source.shown()),
+            "repomd_sha256": repo.repomd_sha256,
+            "gpgcheck": known.is_some_and(|(known, _)| known.gpgcheck),
+            "fingerprints": known.map(|(_, keys)| keys::all_fingerprints(keys)),
+        })
+    };
+    let package =
+        |p: &Package| json!({"nevra": p.nevra(), "repo": p.repo, "size": p.size, "sha256": p.sha256});
+    json!({
+        "source": "rpm",
+        "lock": lock,
+        "rpmdb": database,
+        "repositories": resolution.repos.iter().map(repo).collect::<Vec<_>>(),
+        "packages": resolution.packages.iter().map(package).collect::<Vec<_>>(),
+        "warnings": warnings,
+    })
+}

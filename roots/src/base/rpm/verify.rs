@@ -1,0 +1,133 @@
+//! Signatures: each package must be signed with a key of the repository it comes from.
+
+use std::path::{Path, PathBuf};
+
+use super::super::{BaseContext, BaseError};
+use super::RpmError;
+use super::keys::{self, Key};
+use super::repo_file::Repo;
+use super::resolve::Package;
+use crate::process::{self, ProcessError};
+
+/// Checks the packages of one repository, given with their files.
+pub(super) fn signatures(
+    context: BaseContext<'_>,
+    repo: &Repo,
+    keys: &[Key],
+    packages: &[(&Package, PathBuf)],
+) -> Result<(), BaseError> {
+    // A key ring of this repository alone: another repository's key must not do.
+    let home = context.scratch.join(format!("verify-{}", repo.id.replace([':', '/'], "_")));
+    keys::private_dir(&home)?;
+    let mut import = rpmkeys(&home);
+    import.arg("--import").args(keys.iter().map(|key| &key.file));
+    process::run(import, context.cancel, &|_| ())?;
+    let mut check = rpmkeys(&home);
+    check.args(["--checksig", "--verbose"]).args(packages.iter().map(|(_, file)| file));
+    let output = process::capture(check, b"", context.cancel, &|_| ())?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let verdicts = verdicts(&text);
+    for (package, file) in packages {
+        let verdict = verdicts.iter().find(|(name, _)| Path::new(name) == file).map(|(_, verdict)| verdict);
+        let (package, repo_id) = (package.nevra(), repo.id.clone());
+        let error = match verdict {
+            Some(Verdict::Good) => continue,
+            Some(Verdict::Unsigned) => RpmError::Unsigned { package, repo: repo_id },
+            Some(Verdict::WrongKey(key)) => {
+                let known = keys::all_fingerprints(keys);
+                RpmError::WrongKey { package, repo: repo_id, key: key.clone(), known }
+            }
+            Some(Verdict::Bad(problem)) => {
+                RpmError::Tampered { package, repo: repo_id, problem: problem.clone() }
+            }
+            None => {
+                let (program, status, tail) = ("rpmkeys".to_owned(), output.status, output.tail);
+                return Err(BaseError::Process(ProcessError::Failed { program, status, tail }));
+            }
+        };
+        return Err(error.into());
+    }
+    Ok(())
+}
+
+fn rpmkeys(home: &Path) -> std::process::Command {
+    let mut command = process::tool("rpmkeys");
+    command.env("HOME", home).arg("--define").arg(format!("_dbpath {}", home.display()));
+    command
+}
+
+/// What is to be thought of one package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Verdict {
+    Good,
+    Unsigned,
+    /// The id of a key that isn't the repository's.
+    WrongKey(String),
+    /// The line that says so.
+    Bad(String),
+}
+
+/// Reads what `rpmkeys --checksig --verbose` says: a line per file, and indented ones about it.
+fn verdicts(text: &str) -> Vec<(String, Verdict)> {
+    let mut files: Vec<(String, Vec<&str>)> = Vec::new();
+    for line in text.lines() {
+        if line.starts_with(char::is_whitespace) {
+            if let Some((_, about)) = files.last_mut() {
+                about.push(line.trim());
+            }
+        } else if let Some(name) = line.trim_end().strip_suffix(':') {
+            files.push((name.to_owned(), Vec::new()));
+        }
+    }
+    files.into_iter().map(|(name, about)| (name, verdict(&about))).collect()
+}
+
+fn verdict(lines: &[&str]) -> Verdict {
+    let (mut signed, mut wrong) = (false, None);
+    for line in lines {
+        let Some((about, result)) = line.rsplit_once(": ") else { continue };
+        let is_signature = about.to_ascii_lowercase().contains("signature");
+        match result.split_whitespace().next().unwrap_or_default() {
+            "OK" => signed |= is_signature,
+            "NOTFOUND" => {}
+            "NOKEY" => {
+                let key = about.rsplit_once("key ID ").map_or("unknown", |(_, key)| key);
+                wrong.get_or_insert(key.to_owned());
+            }
+            _ => return Verdict::Bad((*line).to_owned()),
+        }
+    }
+    match wrong {
+        Some(key) => Verdict::WrongKey(key),
+        None if signed => Verdict::Good,
+        None => Verdict::Unsigned,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_package_is_told_apart() {
+        let text = "\
+/p/good:
+    Header V4 RSA/SHA256 Signature, key ID 24c6a8a7f4a80eb5: OK
+    Header SHA256 digest: OK
+    MD5 digest: OK
+/p/unsigned:
+    Header SHA256 digest: OK
+    RSA signature: NOTFOUND
+/p/foreign:
+    Header V4 RSA/SHA256 Signature, key ID 0123456789abcdef: NOKEY
+    Header SHA256 digest: OK
+/p/changed:
+    Header V4 RSA/SHA256 Signature, key ID 24c6a8a7f4a80eb5: OK
+    Payload SHA256 digest: BAD (Expected 1 != 2)
+";
+        let verdicts: Vec<Verdict> = verdicts(text).into_iter().map(|(_, verdict)| verdict).collect();
+        let bad = "Payload SHA256 digest: BAD (Expected 1 != 2)".to_owned();
+        let key = "0123456789abcdef".to_owned();
+        assert_eq!(verdicts, [Verdict::Good, Verdict::Unsigned, Verdict::WrongKey(key), Verdict::Bad(bad)]);
+    }
+}
