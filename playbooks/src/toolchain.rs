@@ -48,6 +48,12 @@ pub fn identity(version: &str, requirements: Option<&Path>) -> Result<String, To
     Ok(Requirements::of(version, requirements)?.identity())
 }
 
+/// The host's interpreter that a toolchain of this version would be made with. Starts the
+/// interpreters it finds, to ask what they are; changes nothing.
+pub fn interpreter(version: &str) -> Result<PathBuf, ToolchainError> {
+    python::choose(version)
+}
+
 /// The installed toolchain, installing it first if need be (once, under a lock, by rename).
 pub fn ensure(
     store: &Store,
