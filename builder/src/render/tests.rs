@@ -2,6 +2,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rootbuild_playbooks::run::RunError;
+use rootbuild_roots::Cancelled;
+use rootbuild_roots::base::{BaseError, Place};
+use rootbuild_roots::sandbox::SandboxError;
+
 use super::Report;
 use crate::definition::Diagnostic;
 use crate::engine::{RootFailure, StepError};
@@ -71,6 +76,57 @@ fn failure(root: &str, error: StepError) -> RootFailure {
 fn a_failed_root_is_told_with_its_step_its_log_and_how_to_look_at_it() {
     let failure = failure("hgweb", StepError::from(disk_full()));
     insta::assert_snapshot!(plain(&Report::from_failure(&failure, &["hgweb", "hgssh"])));
+}
+
+#[test]
+fn a_failed_task_is_told_with_its_output_and_its_place() {
+    let error = RunError::TaskFailed {
+        task: "httpd : install the package".to_owned(),
+        source_line: "roles/httpd/tasks/main.yml:3".to_owned(),
+        detail: "no package httpd\nrc: 1".to_owned(),
+    };
+    let report = Report::from_failure(&failure("hgweb", StepError::from(error)), &["hgweb"]);
+    assert_eq!(report.exit_code(), exit::FAILED);
+    insta::assert_snapshot!(plain(&report), @r"
+    error: root `hgweb`, step `ansible/hgweb.yml` failed
+    caused by: task `httpd : install the package` failed (roles/httpd/tasks/main.yml:3)
+      no package httpd
+      rc: 1
+    log: /store/logs/hgweb/7.log
+    hint: look around in it with `rootbuild shell --failed hgweb`
+    ");
+}
+
+#[test]
+fn a_file_of_the_definition_that_is_wrong_is_shown_at_its_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("x.repo");
+    std::fs::write(&file, "[base]\nbaseurll=http://x/\n").unwrap();
+    let error = BaseError::Definition {
+        place: Place { file: file.clone(), line: 2 },
+        message: "unknown key `baseurll`".to_owned(),
+        hint: Some("did you mean `baseurl`?".to_owned()),
+    };
+    let report = Report::from_failure(&failure("hgweb", StepError::from(error)), &["hgweb"]);
+    assert_eq!(report.exit_code(), exit::USAGE);
+    let text = anstream::adapter::strip_str(&report.render(Some(dir.path()))).to_string();
+    insta::assert_snapshot!(text);
+    assert_eq!(report.to_json()["error"]["line"], 2);
+}
+
+#[test]
+fn what_was_cancelled_is_no_failure_of_its_own_whoever_met_it() {
+    let errors = [
+        StepError::from(Cancelled),
+        StepError::from(RunError::Cancelled(Cancelled)),
+        StepError::from(RunError::Sandbox(SandboxError::Cancelled(Cancelled))),
+        StepError::from(BaseError::Cancelled(Cancelled)),
+        StepError::from(rootbuild_cache::Error::Cancelled { what: "layer".to_owned() }),
+    ];
+    for error in errors {
+        assert!(error.is_cancelled(), "{error:?}");
+        assert_eq!(Report::from(error).exit_code(), exit::INTERRUPTED);
+    }
 }
 
 #[test]
