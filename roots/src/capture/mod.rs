@@ -17,6 +17,8 @@ use rootbuild_cache::{Entry, Kind, Meta, Store, Tree};
 use crate::cancel::{Cancel, Cancelled};
 use scan::{Found, What};
 
+pub(crate) use xattrs::belongs;
+
 /// How many directories may lie within each other. Far beyond what any tool's paths can name
 /// (`PATH_MAX` is 4,096 bytes), and a bound for the memory that all the paths take.
 pub const MAX_DEPTH: usize = 4096;
@@ -137,7 +139,7 @@ fn sockets(found: &[Found]) -> Vec<Vec<u8>> {
 
 /// The attributes of a directory of an upper side that are the root's own, as a capture takes them.
 pub(crate) fn own_xattrs(directory: impl rustix::fd::AsFd) -> io::Result<crate::fd::Xattrs> {
-    Ok(xattrs::part(crate::fd::list_xattrs(directory, None, xattrs::belongs)?).0)
+    Ok(xattrs::part(crate::fd::list_xattrs(directory, None, belongs)?).0)
 }
 
 /// What tells that names belong to one file.

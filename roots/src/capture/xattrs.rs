@@ -11,7 +11,7 @@
 use crate::fd::Xattrs;
 
 /// Whether the attribute belongs to the root.
-pub(super) fn belongs(name: &[u8]) -> bool {
+pub(crate) fn belongs(name: &[u8]) -> bool {
     match name {
         b"security.capability" | b"system.posix_acl_access" | b"system.posix_acl_default" => true,
         b"trusted.SGI_ACL_FILE" | b"trusted.SGI_ACL_DEFAULT" => false,
