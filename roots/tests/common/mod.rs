@@ -7,6 +7,7 @@ pub mod trees;
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rootbuild_cache::{Store, Tree};
 use rootbuild_roots::Cancel;
@@ -48,6 +49,25 @@ impl Bench {
         let path = self.make_dir(name);
         checkout(&self.store, tree, &path, &Cancel::new()).unwrap();
         path
+    }
+}
+
+/// Waits until nothing is in staging, but for what an open store holds itself: the thread that
+/// removes old generations may still be at it.
+#[track_caller]
+pub fn settle(store: &Store) {
+    let start = Instant::now();
+    loop {
+        let left: Vec<_> = fs::read_dir(store.dir().join("staging"))
+            .unwrap()
+            .map(|it| it.unwrap().file_name().into_string().unwrap())
+            .filter(|name| !name.starts_with("objects-"))
+            .collect();
+        if left.is_empty() {
+            return;
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "left in staging: {left:?}");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

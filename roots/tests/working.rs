@@ -1,0 +1,296 @@
+//! A step's root: what it stands on, what it leaves, what is kept.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use common::{Bench, assert_same, overlay, privileged, settle};
+use rootbuild_cache::{Digest, Kind, Store};
+use rootbuild_roots::Cancel;
+use rootbuild_roots::capture::capture_directory;
+use rootbuild_roots::working::{RootMount, WorkingRoot, drop_failed, failed_root, prune_lowers};
+
+/// A base with a few files.
+fn base(store: &Store) -> Digest {
+    let working = WorkingRoot::empty(store).unwrap();
+    let RootMount::Plain(root) = working.mount() else { panic!("a base is a plain directory") };
+    fs::create_dir_all(root.join("etc/deep")).unwrap();
+    fs::write(root.join("etc/hosts"), "127.0.0.1 localhost\n").unwrap();
+    fs::write(root.join("etc/deep/file"), "deep").unwrap();
+    fs::hard_link(root.join("etc/hosts"), root.join("etc/hosts2")).unwrap();
+    working.finish(store, &Cancel::new()).unwrap()
+}
+
+/// Does `change` in the root as the sandbox would mount it.
+fn in_root<R>(mount: &RootMount, change: impl FnOnce(&Path) -> R) -> R {
+    match mount {
+        RootMount::Plain(root) => change(root),
+        RootMount::Overlay { lowers, upper, work } => {
+            let mounted = overlay(lowers, upper, work).unwrap();
+            change(&mounted.path)
+        }
+    }
+}
+
+fn step(store: &Store, parent: &Digest, change: impl FnOnce(&Path)) -> Digest {
+    let working = WorkingRoot::on(store, parent, &Cancel::new()).unwrap();
+    in_root(&working.mount(), change);
+    working.finish(store, &Cancel::new()).unwrap()
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let Ok(listed) = fs::read_dir(dir) else { return Vec::new() };
+    let mut names: Vec<_> = listed.map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn lower(store: &Store, tree: &Digest) -> PathBuf {
+    store.dir().join("lowers").join(tree.hex())
+}
+
+#[test]
+fn steps_lie_over_each_other_and_give_what_a_plain_root_would() {
+    if !privileged("working roots") {
+        return;
+    }
+    let bench = Bench::new();
+    let mut tree = base(&bench.store);
+    assert_eq!(names(&lower(&bench.store, &tree)), ["full"]);
+    let plain = bench.checkout("plain", &bench.store.tree(&tree).unwrap());
+    for number in 0..4 {
+        let change = |root: &Path| {
+            fs::write(root.join(format!("etc/new{number}")), "new").unwrap();
+            let (from, to) =
+                (format!("etc/deep{}", "x".repeat(number)), format!("etc/deep{}", "x".repeat(number + 1)));
+            fs::rename(root.join(from), root.join(to)).unwrap();
+            if number == 2 {
+                fs::remove_file(root.join("etc/hosts")).unwrap();
+            }
+        };
+        tree = step(&bench.store, &tree, change);
+        change(&plain);
+        assert_eq!(names(&lower(&bench.store, &tree)), ["delta"]);
+    }
+    let expected = capture_directory(&bench.store, &plain, &Cancel::new()).unwrap();
+    assert_eq!(
+        tree,
+        expected.digest(),
+        "{}",
+        common::difference(&bench.store.tree(&tree).unwrap(), &expected)
+    );
+    settle(&bench.store);
+}
+
+#[test]
+fn a_step_that_changes_nothing_gives_its_parent() {
+    if !privileged("working roots") {
+        return;
+    }
+    let bench = Bench::new();
+    let parent = base(&bench.store);
+    assert_eq!(step(&bench.store, &parent, |_| ()), parent);
+    // Written again, and there and back again.
+    let again = |root: &Path| {
+        fs::write(root.join("etc/deep/file"), "deep").unwrap();
+        fs::rename(root.join("etc/deep"), root.join("etc/other")).unwrap();
+        fs::rename(root.join("etc/other"), root.join("etc/deep")).unwrap();
+    };
+    assert_eq!(step(&bench.store, &parent, again), parent);
+    assert_eq!(names(&bench.path("store/lowers")), [parent.hex()]);
+    // But a change of the root directory alone is one.
+    let changed = step(&bench.store, &parent, |root| {
+        fs::set_permissions(root, fs::Permissions::from_mode(0o700)).unwrap();
+    });
+    assert_ne!(changed, parent);
+    assert_eq!(bench.store.tree(&changed).unwrap().entries()[0].meta.mode, 0o700);
+}
+
+#[test]
+fn lower_directories_that_are_gone_are_checked_out_again() {
+    if !privileged("working roots") {
+        return;
+    }
+    let bench = Bench::new();
+    let first = base(&bench.store);
+    let second = step(&bench.store, &first, |root| fs::write(root.join("a"), "a").unwrap());
+    let third = step(&bench.store, &second, |root| fs::write(root.join("b"), "b").unwrap());
+    // What the chain of `third` stands on.
+    fs::remove_dir_all(lower(&bench.store, &first)).unwrap();
+    let again = step(&bench.store, &third, |root| {
+        assert_eq!(fs::read(root.join("a")).unwrap(), b"a");
+        assert_eq!(fs::metadata(root.join("etc/hosts")).unwrap().nlink(), 2);
+        fs::remove_file(root.join("b")).unwrap();
+    });
+    assert_eq!(again, second);
+    assert_eq!(names(&lower(&bench.store, &third)), ["delta", "full"]);
+}
+
+#[test]
+fn a_long_chain_begins_anew_with_a_full_directory() {
+    if !privileged("working roots") {
+        return;
+    }
+    let bench = Bench::new();
+    let mut tree = base(&bench.store);
+    let mut longest = 0;
+    for number in 0..25 {
+        let working = WorkingRoot::on(&bench.store, &tree, &Cancel::new()).unwrap();
+        let mount = working.mount();
+        if let RootMount::Overlay { lowers, .. } = &mount {
+            longest = longest.max(lowers.len());
+        }
+        in_root(&mount, |root| fs::write(root.join(number.to_string()), "").unwrap());
+        tree = working.finish(&bench.store, &Cancel::new()).unwrap();
+    }
+    assert_eq!(longest, 20);
+    let tree = bench.store.tree(&tree).unwrap();
+    assert!((0..25).all(|number| tree.get(number.to_string().as_bytes()).is_some()));
+}
+
+#[test]
+fn pruning_spares_what_is_needed_what_is_in_use_and_what_failed() {
+    if !privileged("working roots") {
+        return;
+    }
+    let bench = Bench::new();
+    let store = &bench.store;
+    let first = base(store);
+    let second = step(store, &first, |root| fs::write(root.join("a"), "a").unwrap());
+    let third = step(store, &second, |root| fs::write(root.join("b"), "b").unwrap());
+    let other = step(store, &first, |root| fs::write(root.join("c"), "c").unwrap());
+    let sorted = |trees: &[&Digest]| {
+        let mut names: Vec<_> = trees.iter().map(|it| it.hex()).collect();
+        names.sort();
+        names
+    };
+    let kept = || names(&bench.path("store/lowers"));
+
+    let in_use = WorkingRoot::on(store, &other, &Cancel::new()).unwrap();
+    prune_lowers(store, &[second]).unwrap();
+    assert_eq!(kept(), sorted(&[&first, &second, &other]));
+    // A step that failed over `other`: its root can be used until it is dropped.
+    in_root(&in_use.mount(), |root| fs::write(root.join("half"), "done").unwrap());
+    let path = in_use.keep_failed(store, "hgweb").unwrap();
+    assert_eq!(path, bench.path("store/failed/hgweb"));
+    prune_lowers(store, &[]).unwrap();
+    assert_eq!(kept(), sorted(&[&first, &other]));
+    let mount = failed_root(store, "hgweb").unwrap().unwrap();
+    in_root(&mount, |root| {
+        assert_eq!(fs::read(root.join("half")).unwrap(), b"done");
+        assert_eq!(fs::read(root.join("c")).unwrap(), b"c");
+        fs::write(root.join("looked"), "").unwrap();
+    });
+    in_root(&failed_root(store, "hgweb").unwrap().unwrap(), |root| assert!(root.join("looked").exists()));
+    drop_failed(store, "hgweb").unwrap();
+    drop_failed(store, "hgweb").unwrap();
+    assert_eq!(failed_root(store, "hgweb").unwrap(), None);
+    prune_lowers(store, &[]).unwrap();
+    assert!(kept().is_empty());
+    // And all of it can be had again.
+    let again = step(store, &third, |root| fs::remove_file(root.join("b")).unwrap());
+    assert_eq!(again, second);
+}
+
+#[test]
+fn a_failed_root_takes_the_place_of_the_one_before() {
+    if !privileged("working roots") {
+        return;
+    }
+    let bench = Bench::new();
+    let parent = base(&bench.store);
+    for text in ["first", "second"] {
+        let working = WorkingRoot::on(&bench.store, &parent, &Cancel::new()).unwrap();
+        in_root(&working.mount(), |root| fs::write(root.join("try"), text).unwrap());
+        working.keep_failed(&bench.store, "hgweb").unwrap();
+    }
+    let mount = failed_root(&bench.store, "hgweb").unwrap().unwrap();
+    in_root(&mount, |root| assert_eq!(fs::read(root.join("try")).unwrap(), b"second"));
+    // A base that failed is a plain directory.
+    let working = WorkingRoot::empty(&bench.store).unwrap();
+    working.keep_failed(&bench.store, "hgweb").unwrap();
+    let mount = failed_root(&bench.store, "hgweb").unwrap();
+    assert_eq!(mount, Some(RootMount::Plain(bench.path("store/failed/hgweb/root"))));
+    assert!(WorkingRoot::empty(&bench.store).unwrap().keep_failed(&bench.store, "../x").is_err());
+    settle(&bench.store);
+}
+
+#[test]
+fn a_parent_that_overlayfs_would_misread_is_worked_on_in_a_plain_directory() {
+    if !privileged("working roots") {
+        return;
+    }
+    let bench = Bench::new();
+    let working = WorkingRoot::empty(&bench.store).unwrap();
+    let RootMount::Plain(root) = working.mount() else { panic!() };
+    fs::create_dir_all(root.join("var/lib/docker/overlay2/x/diff")).unwrap();
+    let mode = rustix::fs::Mode::from_raw_mode(0);
+    let whiteout = root.join("var/lib/docker/overlay2/x/diff/gone");
+    let kind = rustix::fs::FileType::CharacterDevice;
+    rustix::fs::mknodat(rustix::fs::CWD, &whiteout, kind, mode, 0).unwrap();
+    let parent = working.finish(&bench.store, &Cancel::new()).unwrap();
+    let path = b"var/lib/docker/overlay2/x/diff/gone";
+    let tree = bench.store.tree(&parent).unwrap();
+    assert_eq!(tree.get(path).unwrap().kind, Kind::CharDevice { major: 0, minor: 0 });
+
+    let working = WorkingRoot::on(&bench.store, &parent, &Cancel::new()).unwrap();
+    assert!(matches!(working.mount(), RootMount::Plain(_)));
+    in_root(&working.mount(), |root| fs::write(root.join("new"), "").unwrap());
+    let next = working.finish(&bench.store, &Cancel::new()).unwrap();
+    let next = bench.store.tree(&next).unwrap();
+    assert!(next.get(path).is_some() && next.get(b"new").is_some());
+}
+
+#[test]
+fn sockets_are_gone_from_what_is_kept_too() {
+    if !privileged("working roots") {
+        return;
+    }
+    let bench = Bench::new();
+    let parent = base(&bench.store);
+    let socket = |path: PathBuf| {
+        let (kind, mode) = (rustix::fs::FileType::Socket, rustix::fs::Mode::from_raw_mode(0o600));
+        rustix::fs::mknodat(rustix::fs::CWD, path, kind, mode, 0).unwrap();
+    };
+    let tree = step(&bench.store, &parent, |root| {
+        fs::remove_file(root.join("etc/hosts")).unwrap();
+        socket(root.join("etc/hosts"));
+        socket(root.join("etc/socket"));
+    });
+    let captured = bench.store.tree(&tree).unwrap();
+    assert!(captured.get(b"etc/hosts").is_none() && captured.get(b"etc/socket").is_none());
+    let working = WorkingRoot::on(&bench.store, &tree, &Cancel::new()).unwrap();
+    let merged = in_root(&working.mount(), |root| {
+        assert_eq!(names(&root.join("etc")), ["deep", "hosts2"]);
+        capture_directory(&bench.store, root, &Cancel::new()).unwrap()
+    });
+    assert_eq!(merged.digest(), captured.digest());
+    assert_same(&bench.store.tree(&tree).unwrap(), &captured);
+}
+
+#[test]
+fn two_steps_on_one_parent_share_its_lower_directory() {
+    if !privileged("working roots") {
+        return;
+    }
+    let bench = Bench::new();
+    let parent = base(&bench.store);
+    fs::remove_dir_all(bench.path("store/lowers")).unwrap();
+    let trees: Vec<Digest> = std::thread::scope(|scope| {
+        let steps: Vec<_> = (0..4)
+            .map(|number| {
+                let store = bench.store.clone();
+                scope.spawn(move || {
+                    step(&store, &parent, |root| {
+                        fs::write(root.join("same"), (number / 2).to_string()).unwrap()
+                    })
+                })
+            })
+            .collect();
+        steps.into_iter().map(|it| it.join().unwrap()).collect()
+    });
+    assert_eq!((trees[0], trees[2]), (trees[1], trees[3]));
+    assert_eq!(names(&bench.path("store/lowers")).len(), 3);
+}
