@@ -6,6 +6,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -89,12 +90,22 @@ impl Lock {
     }
 }
 
+impl AsFd for Lock {
+    /// The locked file. A child process that inherits this descriptor holds the lock too, should this
+    /// process die; dropping the `Lock` ends it for both.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
 impl Drop for Lock {
     fn drop(&mut self) {
         // While the exclusive lock is held nobody else's lock on this file can be in force.
         if self.exclusive && self.is_at_its_path() {
             let _ = fs::remove_file(&self.path);
         }
+        // Closing alone would leave it to a child that inherited the descriptor.
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }
 

@@ -4,7 +4,7 @@
 //! and gets its own name only in [`Store::sync`], after its content is on the disk. So whatever dies,
 //! process or machine, a name in `objects/` never stands for anything but its content.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -35,16 +35,19 @@ static ZEROS: [u8; PIECE] = [0; PIECE];
 
 thread_local! {
     /// One read buffer per thread: fresh pages for every file would cost more than reading it.
-    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// Lends this thread's buffer to `work`. It is taken out meanwhile, not borrowed: hashing in many
-/// threads may run other tasks of the caller's in this one before it returns, another file's too.
-fn with_buffer<R>(work: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+/// Lends `work` this thread's buffer, of at least `size` bytes. Taken out and not borrowed, since a
+/// rayon thread that waits for others' hashing may be given the next file meanwhile.
+fn with_buffer<T>(size: usize, work: impl FnOnce(&mut [u8]) -> T) -> T {
     let mut buffer = BUFFER.take();
-    let done = work(&mut buffer);
+    if buffer.len() < size {
+        buffer.resize(size, 0);
+    }
+    let result = work(&mut buffer);
     BUFFER.set(buffer);
-    done
+    result
 }
 
 /// Objects that were put and aren't durable yet.
@@ -101,11 +104,16 @@ impl Store {
             Ok(_) => Err(changed(file)),
             Err(error) => Err(reading(file)(error)),
         };
-        if size <= IN_MEMORY as u64 && !has_holes(file, size) {
-            return with_buffer(|buffer| {
-                let content = read_whole(file, size, buffer)?;
+        let in_memory = usize::try_from(size).ok().filter(|size| *size <= IN_MEMORY);
+        if let Some(length) = in_memory.filter(|_| !has_holes(file, size)) {
+            // One byte more, to see that the file ends there.
+            return with_buffer(length + 1, |buffer| {
+                read_piece(file, &mut buffer[..length], 0)?;
+                if file.read_at(&mut buffer[length..=length], size).map_err(reading(file))? > 0 {
+                    return Err(changed(file));
+                }
                 unchanged()?;
-                Ok((self.put_bytes(content)?, size))
+                Ok((self.put_bytes(&buffer[..length])?, size))
             });
         }
         let digest = stream(file, size, None)?;
@@ -116,7 +124,10 @@ impl Store {
         let (target, temporary) = self.temporary()?;
         let copied = match rustix::fs::ioctl_ficlone(&target, file) {
             // The clone is private: what it holds can't change any more.
-            Ok(()) => stream(&target, size, None)?,
+            Ok(()) if target.metadata().is_ok_and(|clone| clone.len() == size) => {
+                stream(&target, size, None)?
+            }
+            Ok(()) => return Err(changed(file)),
             Err(_) => stream(file, size, Some((&target, &temporary.path)))?,
         };
         unchanged()?;
@@ -320,17 +331,6 @@ fn has_holes(file: &File, size: u64) -> bool {
     size >= SMALLEST_HOLE && seek(file, SeekFrom::Hole(0)).is_ok_and(|hole| hole < size)
 }
 
-/// Reads the `size` bytes of `file` into `buffer`.
-fn read_whole<'a>(file: &File, size: u64, buffer: &'a mut Vec<u8>) -> Result<&'a [u8]> {
-    let size = usize::try_from(size).unwrap_or(IN_MEMORY);
-    if buffer.len() < size {
-        buffer.resize(size, 0);
-    }
-    let content = &mut buffer[..size];
-    read_piece(file, content, 0)?;
-    Ok(content)
-}
-
 /// Fills `piece` from `offset` on; an end before that means that the file shrank.
 fn read_piece(file: &File, piece: &mut [u8], offset: u64) -> Result<()> {
     file.read_exact_at(piece, offset).map_err(|error| match error.kind() {
@@ -342,13 +342,11 @@ fn read_piece(file: &File, piece: &mut [u8], offset: u64) -> Result<()> {
 /// Hashes the first `size` bytes of `source`, and writes to `copy` what is hashed: holes stay holes.
 fn stream(source: &File, size: u64, copy: Option<(&File, &Path)>) -> Result<Digest> {
     if let Some((target, path)) = copy {
-        target.set_len(size).map_err(Error::io("write", path))?;
+        // A clone that failed half-way may have left something.
+        target.set_len(0).and_then(|()| target.set_len(size)).map_err(Error::io("write", path))?;
     }
     let mut hasher = blake3::Hasher::new();
-    with_buffer(|buffer| {
-        if buffer.len() < PIECE {
-            buffer.resize(PIECE, 0);
-        }
+    with_buffer(PIECE, |buffer| {
         let mut at = 0;
         while at < size {
             let (data, end) = next_data(source, at, size)?;

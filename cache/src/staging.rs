@@ -6,6 +6,7 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -22,7 +23,7 @@ const LOCK_SUFFIX: &str = ".lock";
 pub struct Staging {
     dir: PathBuf,
     gone: bool,
-    _lock: Lock,
+    lock: Lock,
 }
 
 impl Staging {
@@ -37,7 +38,7 @@ impl Staging {
             let Some(lock) = Lock::try_acquire(&lock, true, purpose)? else { continue };
             let dir = parent.join(id);
             match DirBuilder::new().mode(0o700).create(&dir) {
-                Ok(()) => return Ok(Self { dir, gone: false, _lock: lock }),
+                Ok(()) => return Ok(Self { dir, gone: false, lock }),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(Error::io("make", &dir)(error)),
             }
@@ -48,6 +49,13 @@ impl Staging {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.dir
+    }
+
+    /// The lock that keeps the directory. A child process that inherits this descriptor keeps it too,
+    /// so that nobody removes the directory under a child which outlives this process.
+    #[must_use]
+    pub fn lock(&self) -> BorrowedFd<'_> {
+        self.lock.as_fd()
     }
 
     /// Hands the directory over: renames it to `target`, durably, where nothing may be yet. (What is

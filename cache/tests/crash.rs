@@ -1,8 +1,10 @@
-//! A process that is killed at any moment leaves a store in which everything visible is whole.
+//! A process that is killed at any moment, and a machine that loses power at any moment, leave a
+//! store in which everything visible is whole.
 
 #![allow(clippy::unwrap_used, reason = "a test; clippy knows only functions marked as such")]
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -13,6 +15,9 @@ use rootbuild_cache::{Digest, Entry, Input, Kind, LayerKey, Meta, Record, Store,
 
 const STORE: &str = "ROOTBUILD_TEST_STORE";
 const SEED: &str = "ROOTBUILD_TEST_SEED";
+/// Where the writer tells the trees that it was told are durable.
+const SAID: &str = "ROOTBUILD_TEST_SAID";
+const AGAIN: &str = "ROOTBUILD_TEST_AGAIN";
 
 /// Not a test of its own: what the killed process does, for ever.
 #[test]
@@ -42,7 +47,11 @@ fn writer() {
                 }
             };
             let meta = Meta { mode: 0o644, ..Meta::default() };
-            entries.push(Entry { path: number.to_string().into_bytes(), meta, kind: Kind::File { object, size } });
+            entries.push(Entry {
+                path: number.to_string().into_bytes(),
+                meta,
+                kind: Kind::File { object, size },
+            });
         }
         if seed.is_multiple_of(2) {
             store.sync().unwrap();
@@ -56,6 +65,10 @@ fn writer() {
             facts: serde_json::Value::Null,
         };
         store.add_record(&key(), &record).unwrap();
+        if let Some(said) = std::env::var_os(SAID) {
+            let mut said = fs::OpenOptions::new().append(true).create(true).open(said).unwrap();
+            writeln!(said, "{tree}").unwrap();
+        }
     }
 }
 
@@ -140,4 +153,77 @@ fn killing_at_any_moment_leaves_only_whole_things() {
     File::open(path.join("format")).unwrap();
     store.put_tree(&Tree::default()).unwrap();
     check(&path);
+}
+
+/// Whether every thread of the process is stopped, out of any system call.
+fn all_stopped(pid: u32) -> bool {
+    fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(Result::unwrap).all(|task| {
+        let stat = fs::read_to_string(task.path().join("stat")).unwrap();
+        stat.rsplit(')').next().unwrap().trim_start().starts_with('T')
+    })
+}
+
+fn run(program: &str, arguments: &[&std::ffi::OsStr]) {
+    let output = Command::new(program).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The image of a mounted file system is what its disk holds: copied as it is, without a sync, it is
+/// what a machine finds that lost power at that moment.
+#[test]
+fn losing_power_at_any_moment_leaves_only_whole_things() {
+    let name = "losing_power_at_any_moment_leaves_only_whole_things";
+    if std::env::var_os(AGAIN).is_none() {
+        if !rustix::process::geteuid().is_root() || !Path::new("/dev/loop-control").exists() {
+            println!("skipped: {name}: needs root and loop devices");
+            return;
+        }
+        // Mounts of its own, which vanish with it.
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--mount", "--propagation", "private"]).arg(std::env::current_exe().unwrap());
+        let status = unshare.args(["--exact", name, "--nocapture"]).env(AGAIN, "").status().unwrap();
+        assert!(status.success());
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let [image, copy, mounted, said] = ["image", "copy", "mounted", "said"].map(|name| dir.path().join(name));
+    fs::create_dir(&mounted).unwrap();
+    File::create(&image).unwrap().set_len(512 << 20).unwrap();
+    run("mkfs.ext4", &["-q".as_ref(), image.as_ref()]);
+    let (mut trees, mut told) = (0, 0);
+    for round in 0..4u64 {
+        run("mount", &["-o".as_ref(), "loop".as_ref(), image.as_ref(), mounted.as_ref()]);
+        let _ = fs::remove_file(&said);
+        let mut writer = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "writer"])
+            .env(STORE, mounted.join("store"))
+            .env(SEED, (round * 1_000).to_string())
+            .env(SAID, &said)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        thread::sleep(Duration::from_millis(300 + round * 171));
+        let pid = rustix::process::Pid::from_child(&writer);
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+        // The copy takes a while, so nothing may be written meanwhile.
+        while !all_stopped(writer.id()) {
+            thread::sleep(Duration::from_millis(1));
+        }
+        run("cp", &["--sparse=always".as_ref(), image.as_ref(), copy.as_ref()]);
+        writer.kill().unwrap();
+        writer.wait().unwrap();
+        run("umount", &[mounted.as_ref()]);
+        fs::rename(&copy, &image).unwrap();
+        run("mount", &["-o".as_ref(), "loop".as_ref(), image.as_ref(), mounted.as_ref()]);
+        trees += check(&mounted.join("store")).1;
+        if let Some(store) = Store::open_read_only(&mounted.join("store")).unwrap() {
+            for line in fs::read_to_string(&said).unwrap_or_default().lines() {
+                store.tree(&line.parse().unwrap()).unwrap();
+                told += 1;
+            }
+        }
+        run("umount", &[mounted.as_ref()]);
+    }
+    assert!(trees > 0 && told > 0, "no writer ever got anything done");
+    println!("{told} trees were durable as told");
 }

@@ -223,6 +223,25 @@ fn many_threads_can_put_the_same_objects() {
 }
 
 #[test]
+fn a_rayon_thread_can_be_given_the_next_file_while_it_hashes() {
+    use rayon::prelude::*;
+    let (_dir, store) = store();
+    let files: Vec<File> = (0..64u8).map(|number| file_of(&vec![number; 1 << 20])).collect();
+    let digests: Vec<Digest> = files.par_iter().map(|file| store.put_object(file).unwrap().0).collect();
+    for (number, digest) in digests.iter().enumerate() {
+        assert_eq!(*digest, Digest::of(&vec![number.to_le_bytes()[0]; 1 << 20]));
+    }
+}
+
+#[test]
+fn a_file_that_holds_more_than_it_says_is_refused() {
+    let (_dir, store) = store();
+    let file = File::open("/proc/self/status").unwrap();
+    assert_eq!(file.metadata().unwrap().len(), 0);
+    assert!(matches!(store.put_object(&file), Err(Error::Io { .. })));
+}
+
+#[test]
 fn unsynced_objects_go_with_their_store() {
     let (_dir, store) = store();
     store.put_object_bytes(b"content").unwrap();

@@ -1,4 +1,5 @@
 use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 
 use super::*;
 
@@ -93,5 +94,40 @@ fn opening_a_store_never_takes_a_directory_that_is_just_being_made() {
             });
         }
     });
+    assert_eq!(count(&parent), 0);
+}
+
+const STORE: &str = "ROOTBUILD_TEST_STORE";
+
+/// Not a test of its own: a process that dies and leaves a child with its lock.
+#[test]
+fn parent_that_dies() {
+    let Some(dir) = std::env::var_os(STORE) else { return };
+    let staging = Store::open(Path::new(&dir)).unwrap().staging("sandbox").unwrap();
+    // As its stdin, since that is what a child inherits without unsafe code.
+    let lock = staging.lock().try_clone_to_owned().unwrap();
+    Command::new("sleep").arg("2").stdin(lock).spawn().unwrap();
+    std::process::abort();
+}
+
+#[test]
+fn a_child_that_inherits_the_lock_keeps_the_directory() {
+    let (_dir, store, parent) = store();
+    let mut dead = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "staging::tests::parent_that_dies"])
+        .env(STORE, store.dir())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    assert!(!dead.wait().unwrap().success());
+    sweep(&parent).unwrap();
+    assert_eq!(count(&parent), 2);
+    // The child ends by itself.
+    let start = std::time::Instant::now();
+    while count(&parent) > 0 && start.elapsed().as_secs() < 30 {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        sweep(&parent).unwrap();
+    }
     assert_eq!(count(&parent), 0);
 }
