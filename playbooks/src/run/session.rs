@@ -48,8 +48,12 @@ impl Session<'_> {
         let listener = self.scratch.listen("events.sock")?;
         let mut running = sandbox.start(&self.spec(), self.cancel)?;
         let (stdout, tail) = (running.take_stdout(), running.stderr_tail());
-        let ended = self.ansible(&listener, stdout);
+        let (send_ready, ready) = channel();
+        // Lives as long as the sandbox.
+        let watcher = thread::spawn(move || watch(stdout, &send_ready));
+        let ended = self.ansible(&listener, ready);
         let stopped = self.stop(running, &tail);
+        let _ = watcher.join();
         self.cancel.check()?;
         // A sandbox that was lost explains whatever else went wrong.
         stopped?;
@@ -81,8 +85,8 @@ impl Session<'_> {
         }
     }
 
-    /// Runs Ansible to its end, while listening to it and to the sandbox.
-    fn ansible(&self, listener: &Listener, stdout: Option<ChildStdout>) -> Result<Ended, RunError> {
+    /// Runs Ansible to its end, while listening to it.
+    fn ansible(&self, listener: &Listener, ready: Receiver<bool>) -> Result<Ended, RunError> {
         let log = Scratch::log(&self.run.log)?;
         let mut command = controller::playbook(self.run, self.scratch);
         controller::wire(&mut command, log);
@@ -93,9 +97,7 @@ impl Session<'_> {
             let _ = kill_process_group(group, Signal::KILL);
         });
         let stderr = child.stderr.take();
-        let (send_ready, ready) = channel();
         thread::scope(|scope| {
-            scope.spawn(move || watch(stdout, &send_ready));
             let account = scope.spawn(move || self.account(listener, ready));
             let said = scope.spawn(move || self.keep(stderr));
             let status = self.wait(&mut child);

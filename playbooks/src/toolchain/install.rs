@@ -47,7 +47,10 @@ pub(super) fn install(
 ) -> Result<(), ToolchainError> {
     let version = requirements.version();
     let wait = |holder: &rootbuild_cache::Holder| {
-        sink(StepEvent::Phase(format!("waiting for pid {}, which installs ansible-core {version}", holder.pid)));
+        sink(StepEvent::Phase(format!(
+            "waiting for pid {}, which installs ansible-core {version}",
+            holder.pid
+        )));
     };
     let name = format!("toolchain-{}", requirements.directory_name());
     let _lock = store.lock(&name, None, &wait, &|| cancel.is_cancelled())?;
@@ -94,11 +97,14 @@ fn tool(program: &Path) -> Command {
 fn verify(venv: &Path, version: &str, cancel: &Cancel) -> Result<(), ToolchainError> {
     let home = venv.join("verify");
     fs::create_dir(&home).map_err(ToolchainError::io("make", &home))?;
+    let config = home.join("ansible.cfg");
+    fs::write(&config, "").map_err(ToolchainError::io("write", &config))?;
     let mut command = Command::new(venv.join("bin/python3"));
     command.arg(venv.join("bin/ansible-playbook")).arg("--version").env_clear().current_dir(&home);
-    command.env("HOME", &home).env("LC_ALL", "C.UTF-8").env("ANSIBLE_CONFIG", "/dev/null");
+    command.env("HOME", &home).env("LC_ALL", "C.UTF-8").env("ANSIBLE_CONFIG", &config);
     let lines = std::sync::Mutex::new(Vec::new());
-    let line = |line: &str| lines.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(line.to_owned());
+    let line =
+        |line: &str| lines.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(line.to_owned());
     let ran = process::run(command, cancel, &line);
     cancel.check()?;
     let said = lines.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).join("\n");
@@ -129,14 +135,19 @@ fn move_scripts(venv: &Path, to: &Path) -> Result<(), ToolchainError> {
 }
 
 /// Makes it durable and renames it into place, over one that can't run any more.
-fn publish(store: &Store, staging: rootbuild_cache::Staging, toolchain: &Toolchain) -> Result<(), ToolchainError> {
+fn publish(
+    store: &Store,
+    staging: rootbuild_cache::Staging,
+    toolchain: &Toolchain,
+) -> Result<(), ToolchainError> {
     let parent: PathBuf = store.dir().join("toolchains");
     fs::create_dir_all(&parent).map_err(ToolchainError::io("make", &parent))?;
     if toolchain.dir.exists() {
         fs::remove_dir_all(&toolchain.dir).map_err(ToolchainError::io("remove", &toolchain.dir))?;
     }
     let directory = fs::File::open(staging.path()).map_err(ToolchainError::io("open", staging.path()))?;
-    rustix::fs::syncfs(&directory).map_err(|error| ToolchainError::io("sync", staging.path())(error.into()))?;
+    rustix::fs::syncfs(&directory)
+        .map_err(|error| ToolchainError::io("sync", staging.path())(error.into()))?;
     staging.keep(&toolchain.dir)?;
     Ok(())
 }

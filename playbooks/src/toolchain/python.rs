@@ -7,8 +7,13 @@ use std::process::Command;
 use super::ToolchainError;
 
 /// Which Pythons an ansible-core runs on: first and last minor version of Python 3.
-const SUPPORTED: &[(&str, (u32, u32))] =
-    &[("2.16.", (10, 12)), ("2.17.", (10, 12)), ("2.18.", (11, 13)), ("2.19.", (11, 13)), ("2.20.", (12, 14))];
+const SUPPORTED: &[(&str, (u32, u32))] = &[
+    ("2.16.", (10, 12)),
+    ("2.17.", (10, 12)),
+    ("2.18.", (11, 13)),
+    ("2.19.", (11, 13)),
+    ("2.20.", (12, 14)),
+];
 
 /// Of a version that isn't listed, the oldest that any of them could run on.
 const ANY: (u32, u32) = (10, u32::MAX);
@@ -51,7 +56,11 @@ pub(super) fn choose(version: &str) -> Result<PathBuf, ToolchainError> {
     let found = seen.into_iter().collect::<Vec<_>>().join(", ");
     Err(ToolchainError::NoPython {
         version: version.to_owned(),
-        needed: if last == u32::MAX { format!("3.{first} or later") } else { format!("3.{first} to 3.{last}") },
+        needed: if last == u32::MAX {
+            format!("3.{first} or later")
+        } else {
+            format!("3.{first} to 3.{last}")
+        },
         found: if found.is_empty() { "there is none".to_owned() } else { found },
     })
 }

@@ -50,7 +50,8 @@ impl Requirements {
 
     /// Comments and empty lines don't count: they install nothing.
     fn digest(&self) -> Digest {
-        let lines = self.text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let lines =
+            self.text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         Digest::of(lines.collect::<Vec<_>>().join("\n").as_bytes())
     }
 
@@ -98,14 +99,21 @@ mod tests {
             assert_eq!(problem(version, text), None);
             let joined = text.replace("\\\n", " ");
             let requirements = joined.lines().filter(|line| line.contains("=="));
-            assert!(requirements.filter(|line| !line.starts_with('#')).all(|line| line.contains("--hash=sha256:")));
+            assert!(
+                requirements
+                    .filter(|line| !line.starts_with('#'))
+                    .all(|line| line.contains("--hash=sha256:"))
+            );
         }
     }
 
     #[test]
     fn an_unknown_version_is_answered_with_the_known_ones() {
         let error = Requirements::of("2.9.27", None).unwrap_err();
-        assert_eq!(error.to_string(), "ansible-core `2.9.27` isn't known; pinned versions are 2.16.19, 2.19.14");
+        assert_eq!(
+            error.to_string(),
+            "ansible-core `2.9.27` isn't known; pinned versions are 2.16.19, 2.19.14"
+        );
         assert!(error.is_definition_error() && error.hint().unwrap().contains("ansible-core==2.9.27"));
     }
 
