@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, open, openat2, unlinkat};
+use rustix::io::Errno;
 
 /// Opens a file of the root for reading.
 pub(super) fn open_in(root: &Path, path: &str) -> std::io::Result<File> {
@@ -13,6 +14,15 @@ pub(super) fn open_in(root: &Path, path: &str) -> std::io::Result<File> {
 /// Whether the root has something at `path`.
 pub(super) fn exists_in(root: &Path, path: &str) -> bool {
     openat(root, path, OFlags::PATH).is_ok()
+}
+
+/// Removes a file from a directory of the root; that it isn't there is fine.
+pub(super) fn remove_in(root: &Path, dir: &str, name: &str) -> std::io::Result<()> {
+    let dir = openat(root, dir, OFlags::PATH | OFlags::DIRECTORY)?;
+    match unlinkat(dir, name, AtFlags::empty()) {
+        Err(error) if error != Errno::NOENT => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 fn openat(root: &Path, path: &str, flags: OFlags) -> std::io::Result<File> {

@@ -13,6 +13,7 @@ use crate::sandbox::SandboxError;
 
 pub mod archive;
 pub mod debian;
+mod fetch;
 mod inroot;
 pub mod rpm;
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 
+use super::super::fetch::{self, FetchError, PAUSE, TRIES};
 use super::super::{BaseContext, BaseError};
 use super::RpmError;
 use super::resolve::Package;
@@ -20,23 +21,8 @@ use crate::progress::StepEvent;
 /// How many downloads run at once.
 const PARALLEL: usize = 8;
 
-/// How often each URL is tried.
-const TRIES: u32 = 3;
-
-/// How long the first pause between two tries is; each further one is three times as long.
-const PAUSE: Duration = Duration::from_millis(500);
-
-/// How long a server may take to be connected to and to answer.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The slowest a body may come, in bytes per second, beyond [`PATIENCE`].
-const SLOWEST: u64 = 20_000;
-
 /// How long is waited for the downloads under way when all is over.
 const GRACE: Duration = Duration::from_secs(2);
-
-/// The largest key or list that is downloaded whole, in bytes.
-const SMALL: u64 = 1 << 20;
 
 /// A package to be had.
 #[derive(Debug, Clone)]
@@ -173,7 +159,7 @@ fn watch(context: BaseContext<'_>, told: &Receiver<Told>, count: usize, total: u
 }
 
 fn work(queue: &Mutex<VecDeque<Job>>, tell: &Sender<Told>, stop: &AtomicBool) {
-    let agents = [agent(false), agent(true)];
+    let agents = [fetch::agent(false), fetch::agent(true)];
     while !stop.load(Ordering::Relaxed) {
         let Some(job) = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else { return };
         let result = get(&job, &agents[usize::from(job.sslverify)], tell, stop);
@@ -192,6 +178,15 @@ enum Fault {
     /// Not what it should be: expected, found.
     Mismatch(String, String),
     Cancelled,
+}
+
+impl From<FetchError> for Fault {
+    fn from(error: FetchError) -> Self {
+        match error {
+            FetchError::Lasting(message) => Self::Lasting(message),
+            FetchError::Passing(message) => Self::Passing(message),
+        }
+    }
 }
 
 fn get(job: &Job, agent: &ureq::Agent, tell: &Sender<Told>, stop: &AtomicBool) -> Result<(), BaseError> {
@@ -238,7 +233,7 @@ fn attempt(
     stop: &AtomicBool,
 ) -> Result<(), Fault> {
     let passing = |error: std::io::Error| Fault::Passing(error.to_string());
-    let mut body = open(url, agent, job.size)?;
+    let mut body = fetch::open(url, agent, job.size)?;
     let mut file = File::create(&job.temporary).map_err(passing)?;
     let (mut hasher, mut size, mut buffer) = (Sha256::new(), 0_u64, vec![0; 1 << 16]);
     let result = loop {
@@ -279,112 +274,17 @@ fn attempt(
     result
 }
 
-/// Opens a URL for reading a body of about `size` bytes.
-fn open(url: &str, agent: &ureq::Agent, size: u64) -> Result<Box<dyn Read>, Fault> {
-    if let Some(path) = url.strip_prefix("file://") {
-        let open = File::open(path).or_else(|error| File::open(decoded(path)).map_err(|_| error));
-        return match open {
-            Ok(file) => Ok(Box::new(file)),
-            Err(error) => Err(Fault::Lasting(error.to_string())),
-        };
-    }
-    let limit = PATIENCE + Duration::from_secs(size / SLOWEST);
-    let request = agent.get(url).config().timeout_recv_body(Some(limit)).build();
-    match request.call() {
-        Ok(response) => Ok(Box::new(response.into_body().into_reader())),
-        Err(ureq::Error::StatusCode(code @ (401 | 403 | 404 | 410))) => {
-            Err(Fault::Lasting(format!("the server says {code}")))
-        }
-        Err(error) => Err(Fault::Passing(error.to_string())),
-    }
-}
-
-/// Downloads something small, like a key; the reason if it can't be had.
-pub(super) fn small(url: &str, sslverify: bool) -> Result<Vec<u8>, String> {
-    let agent = agent(sslverify);
-    let mut pause = PAUSE;
-    for round in 1.. {
-        let mut bytes = Vec::new();
-        let read = open(url, &agent, SMALL).and_then(|body| {
-            let read = body.take(SMALL + 1).read_to_end(&mut bytes);
-            read.map_err(|error| Fault::Passing(error.to_string()))
-        });
-        match read {
-            Ok(_) if bytes.len() as u64 > SMALL => return Err(format!("it is larger than {SMALL} bytes")),
-            Ok(_) => return Ok(bytes),
-            Err(Fault::Passing(_)) if round < TRIES => {}
-            Err(Fault::Passing(message) | Fault::Lasting(message) | Fault::Mismatch(message, _)) => {
-                return Err(message);
-            }
-            Err(Fault::Cancelled) => break,
-        }
-        thread::sleep(pause);
-        pause *= 3;
-    }
-    Err("cancelled".to_owned())
-}
-
-fn agent(sslverify: bool) -> ureq::Agent {
-    let tls = ureq::tls::TlsConfig::builder()
-        .root_certs(ureq::tls::RootCerts::PlatformVerifier)
-        .disable_verification(!sslverify)
-        .build();
-    ureq::Agent::config_builder()
-        .tls_config(tls)
-        .timeout_connect(Some(PATIENCE))
-        .timeout_recv_response(Some(PATIENCE))
-        .user_agent(concat!("rootbuild/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .into()
-}
-
 /// Where a package may be: its location in each place where the repository is.
 fn urls(bases: &[String], location: &str) -> Vec<String> {
     if location.contains("://") {
-        return vec![encoded(location)];
+        return vec![fetch::encoded(location)];
     }
-    bases.iter().map(|base| format!("{base}/{}", encoded(location))).collect()
-}
-
-/// Percent-encodes what may not stand in a URL (`^` and `~` are in package versions).
-fn encoded(location: &str) -> String {
-    let mut url = String::with_capacity(location.len());
-    for byte in location.bytes() {
-        if byte.is_ascii_alphanumeric() || b"/:@!$&'()*+,;=~-._%?".contains(&byte) {
-            url.push(char::from(byte));
-        } else {
-            use std::fmt::Write as _;
-            let _ = write!(url, "%{byte:02X}");
-        }
-    }
-    url
-}
-
-/// Undoes percent-encoding.
-fn decoded(path: &str) -> PathBuf {
-    use std::os::unix::ffi::OsStringExt;
-    let (mut bytes, mut rest) = (Vec::with_capacity(path.len()), path.as_bytes());
-    while let Some((&first, after)) = rest.split_first() {
-        let code = (first == b'%').then(|| after.get(..2)).flatten();
-        let code = code.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        bytes.push(code.unwrap_or(first));
-        rest = if code.is_some() { &after[2..] } else { after };
-    }
-    std::ffi::OsString::from_vec(bytes).into()
+    bases.iter().map(|base| format!("{base}/{}", fetch::encoded(location))).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn odd_characters_survive_the_url() {
-        let location = "Packages/a/a b-1^git+2~rc1.rpm";
-        let url = encoded(location);
-        assert_eq!(url, "Packages/a/a%20b-1%5Egit+2~rc1.rpm");
-        assert_eq!(decoded(&url), Path::new(location));
-        assert_eq!(decoded("100%"), Path::new("100%"));
-    }
 
     #[test]
     fn a_location_may_be_a_url_itself() {

@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::super::{BaseContext, BaseError};
+use super::super::{BaseContext, BaseError, fetch};
 use super::RpmError;
-use super::download;
 use super::repo_file::{KeyFile, Repo};
 use crate::process;
 
@@ -24,14 +23,12 @@ pub(super) fn fetch(context: BaseContext<'_>, repo: &Repo) -> Result<Vec<Key>, B
         let file = context.scratch.join(format!("key-{}-{number}", repo.id.replace([':', '/'], "_")));
         let bytes = match key {
             KeyFile::File(path) => fs::read(path).map_err(BaseError::io("read", path))?,
-            KeyFile::Url(url) => {
-                download::small(url, repo.sslverify).map_err(|message| RpmError::Download {
-                    what: "a key".to_owned(),
-                    repo: repo.id.clone(),
-                    url: url.clone(),
-                    message,
-                })?
-            }
+            KeyFile::Url(url) => fetch::small(url, repo.sslverify).map_err(|error| RpmError::Download {
+                what: "a key".to_owned(),
+                repo: repo.id.clone(),
+                url: url.clone(),
+                message: error.to_string(),
+            })?,
         };
         fs::write(&file, bytes).map_err(BaseError::io("write", &file))?;
         let fingerprints = fingerprints(context, &file)?;
