@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rootbuild_cache::{Digest, Error, LayerKey, Record, Store, Tree, remove_tree};
-use rustix::mount::{MountFlags, mount, mount_bind};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind};
 
 const AGAIN: &str = "ROOTBUILD_TEST_AGAIN";
 
@@ -47,16 +47,30 @@ fn in_own_mounts(name: &str) -> bool {
     again(name, unshare, Path::new(""))
 }
 
-fn as_nobody(name: &str, argument: &Path) -> Option<PathBuf> {
+/// Runs the test `name` as an unprivileged user, who is given the path of a store that `prepare`
+/// may have made.
+fn as_nobody(name: &str, prepare: impl FnOnce(&Path)) -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os(AGAIN) {
+        return Some(path.into());
+    }
+    let dir = tempfile::tempdir_in("/tmp").unwrap();
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+    let path = dir.path().join("store");
+    prepare(&path);
     // The test itself may lie where only its owner gets.
-    let copy = argument.parent().unwrap().join("test");
+    let copy = dir.path().join("test");
     let nobody = || {
         fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
         let mut command = Command::new(&copy);
         command.uid(65534).gid(65534).current_dir("/");
         command
     };
-    again(name, nobody, argument).then(|| std::env::var_os(AGAIN).unwrap().into())
+    again(name, nobody, &path);
+    None
+}
+
+fn unmount(path: &Path) {
+    rustix::mount::unmount(path, UnmountFlags::DETACH).unwrap();
 }
 
 fn record() -> Record {
@@ -69,27 +83,16 @@ fn record() -> Record {
     }
 }
 
-/// A temporary directory that others may enter.
-fn open_directory() -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
-    dir
-}
-
 #[test]
 fn anybody_can_read_trees_and_records_and_nobody_else_contents() {
-    let dir = open_directory();
-    let path = dir.path().join("store");
     let (object, key) = (Digest::of(b"secret"), LayerKey(Digest::of(b"key")));
-    if std::env::var_os(AGAIN).is_none() {
-        let store = Store::open(&path).unwrap();
+    let path = as_nobody("anybody_can_read_trees_and_records_and_nobody_else_contents", |path| {
+        let store = Store::open(path).unwrap();
         store.put_object_bytes(b"secret").unwrap();
         store.put_tree(&Tree::default()).unwrap();
         store.add_record(&key, &record()).unwrap();
-    }
-    let Some(path) = as_nobody("anybody_can_read_trees_and_records_and_nobody_else_contents", &path) else {
-        return;
-    };
+    });
+    let Some(path) = path else { return };
     let store = Store::open_read_only(&path).unwrap().unwrap();
     assert_eq!(store.tree(&Tree::default().digest()).unwrap(), Tree::default());
     assert_eq!(store.records(&key).unwrap(), [record()]);
@@ -102,9 +105,8 @@ fn anybody_can_read_trees_and_records_and_nobody_else_contents() {
 
 #[test]
 fn where_nothing_can_be_written_no_store_can_be_made() {
-    let dir = open_directory();
-    let path = dir.path().join("store");
-    let Some(path) = as_nobody("where_nothing_can_be_written_no_store_can_be_made", &path) else { return };
+    let path = as_nobody("where_nothing_can_be_written_no_store_can_be_made", |_| ());
+    let Some(path) = path else { return };
     let error = Store::open(&path).unwrap_err();
     let Error::Io { path: at, source, .. } = error else { panic!("{error}") };
     assert_eq!((at, source.kind()), (path, std::io::ErrorKind::PermissionDenied));
@@ -134,9 +136,10 @@ fn what_is_mounted_is_never_removed() {
     mount_bind(&outside, staging.join("dead")).unwrap();
     Store::open(store.dir()).unwrap();
     assert!(outside.join("precious").exists() && staging.join("dead").exists());
-    rustix::mount::unmount(staging.join("dead"), rustix::mount::UnmountFlags::empty()).unwrap();
+    unmount(&staging.join("dead"));
     Store::open(store.dir()).unwrap();
     assert!(!staging.join("dead").exists());
+    unmount(&top.join("a/mounted here"));
 }
 
 #[test]
@@ -173,6 +176,8 @@ fn a_full_disk_is_an_error_that_leaves_nothing() {
     store.put_tree(&Tree::default()).unwrap();
     store.add_record(&key, &record()).unwrap();
     assert_eq!(store.records(&key).unwrap(), [record()]);
+    drop(store);
+    unmount(dir.path());
 }
 
 #[test]
@@ -189,5 +194,5 @@ fn a_read_only_disk_still_serves_readers() {
     let error = Store::open(&path).unwrap_err();
     let Error::Io { path: at, source, .. } = error else { panic!("{error}") };
     assert_eq!((at, source.kind()), (path, std::io::ErrorKind::ReadOnlyFilesystem));
-    rustix::mount::unmount(dir.path(), rustix::mount::UnmountFlags::DETACH).unwrap();
+    unmount(dir.path());
 }
