@@ -13,6 +13,10 @@ from environment import enter_home
 
 PY3 = sys.version_info[0] >= 3
 
+# Our own modules, once they are hidden from the module that runs: Python 2 clears a module's names when
+# the last reference to it goes, and this code is still to come back to.
+_kept = []
+
 
 def become(body, source, index, store, out, err, path):
     """Runs a wrapper's source. Does not return."""
@@ -49,8 +53,10 @@ def _settle(body, out, err, path):
     sys.argv = [""]
     sys.path[:] = [""] + path
     sys.dont_write_bytecode = False
-    for name in ("wire", "loop", "payload", "signature", "worker", "environment"):
-        sys.modules.pop(name, None)
+    for name in ("__main__", "wire", "loop", "payload", "signature", "worker", "environment"):
+        _kept.append(sys.modules.get(name))
+        if name != "__main__":
+            sys.modules.pop(name, None)
     _forget()
 
 

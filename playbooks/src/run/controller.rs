@@ -77,7 +77,7 @@ pub(super) fn hosts(run: &PlaybookRun, scratch: &Scratch) -> Command {
 fn ansible(run: &PlaybookRun, scratch: &Scratch, program: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(FENCE).arg(run.toolchain.python()).arg(run.toolchain.program(program));
-    if let Some(inventory) = &scratch.inventory {
+    for inventory in &scratch.inventories {
         command.arg("--inventory").arg(inventory);
     }
     if let Some(file) = &run.project.vault_password_file {

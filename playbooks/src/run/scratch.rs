@@ -34,8 +34,8 @@ pub(super) struct Scratch {
     pub(super) config: Config,
     /// Its file: the project's, or an empty one.
     pub(super) config_file: PathBuf,
-    /// The inventory to name on the command line; the configuration names one otherwise.
-    pub(super) inventory: Option<PathBuf>,
+    /// The inventories to name on the command line; where there are none the configuration names one.
+    pub(super) inventories: Vec<PathBuf>,
 }
 
 impl Scratch {
@@ -43,6 +43,9 @@ impl Scratch {
     pub(super) fn prepare(run: &PlaybookRun) -> Result<Self, RunError> {
         check(run)?;
         let dir = run.scratch.join("ansible");
+        if dir.exists() {
+            fs::remove_dir_all(&dir).map_err(RunError::io("remove", &dir))?;
+        }
         for name in ["", "home", "tmp", "socket"] {
             make(&dir.join(name))?;
         }
@@ -51,7 +54,8 @@ impl Scratch {
         let project_config = config::path(&run.project.dir);
         let config = Config::of_project(&run.project.dir).map_err(RunError::io("read", &project_config))?;
         let config_file = if project_config.is_file() { project_config } else { dir.join("ansible.cfg") };
-        let mut scratch = Self { dir, runtime, config, config_file, inventory: run.project.inventory.clone() };
+        let inventories = run.project.inventory.iter().cloned().collect();
+        let mut scratch = Self { dir, runtime, config, config_file, inventories };
         scratch.write("ansible.cfg", b"")?;
         scratch.write("vars.json", run.vars.to_string().as_bytes())?;
         scratch.write("connection.json", connection(&run.host).to_string().as_bytes())?;
@@ -59,12 +63,27 @@ impl Scratch {
             message: error.to_string(),
         })?;
         scratch.write("shadows", shadows.join("\n").as_bytes())?;
-        if scratch.inventory.is_none() && scratch.config.get("defaults", "inventory").is_none() {
-            let hosts = json!({"all": {"hosts": {run.host.as_str(): {}}}});
-            scratch.write("inventory.json", hosts.to_string().as_bytes())?;
-            scratch.inventory = Some(scratch.path("inventory.json"));
-        }
+        scratch.add_host(&run.host)?;
         Ok(scratch)
+    }
+
+    /// Adds an inventory of our own with nothing but the host: where there is no other, and for a
+    /// root that stands for localhost, which Ansible limits a run to only if an inventory names it.
+    fn add_host(&mut self, host: &str) -> Result<(), RunError> {
+        let configured = self.config.paths("defaults", "inventory", ',');
+        if self.inventories.is_empty() {
+            if configured.is_empty() || LOCAL.contains(&host) {
+                self.inventories = configured;
+            } else {
+                return Ok(());
+            }
+        }
+        if self.inventories.is_empty() || LOCAL.contains(&host) {
+            let hosts = json!({"all": {"hosts": {host: {}}}});
+            self.write("inventory.json", hosts.to_string().as_bytes())?;
+            self.inventories.push(self.path("inventory.json"));
+        }
+        Ok(())
     }
 
     /// A file of this run.
