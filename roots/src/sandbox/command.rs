@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use super::{Bind, Console, Network, SandboxSpec};
+use super::{Bind, Console, Network, SandboxSpec, boot};
 use crate::working::RootMount;
 
 /// Checks the starter, enters the control groups.
@@ -64,6 +64,11 @@ pub(super) fn command_line(spec: &SandboxSpec, circumstances: &Circumstances<'_>
     line.extend(words(["--propagation", "private", "--", "sh", "-eu", "-c", ENTER, "enter"]));
     line.push(if below_run(spec) { "yes" } else { "no" }.into());
     line.push(resolv_conf.clone().unwrap_or_default());
+    if spec.boot {
+        line.extend([boot::UNIT.into(), boot::script(spec)]);
+    } else {
+        line.extend(words(["", ""]));
+    }
     match &spec.root {
         RootMount::Plain(dir) => line.extend(["plain".into(), seen(dir)]),
         RootMount::Overlay { lowers, upper, work } => {
@@ -114,7 +119,12 @@ fn nspawn_arguments(spec: &SandboxSpec, circumstances: &Circumstances<'_>) -> Ve
         argument.push(escaped(target.as_os_str()));
         arguments.push(argument);
     }
-    if !boot && !env.iter().any(|(name, _)| name == "SYSTEMD_OFFLINE") {
+    if *boot {
+        // What runs, where and with which environment is the service's affair: see `boot::script`.
+        arguments.extend(boot::arguments());
+        return arguments;
+    }
+    if !env.iter().any(|(name, _)| name == "SYSTEMD_OFFLINE") {
         // systemctl must not look for a manager: `enable` works on the files.
         arguments.push("--setenv=SYSTEMD_OFFLINE=1".into());
     }
@@ -123,9 +133,6 @@ fn nspawn_arguments(spec: &SandboxSpec, circumstances: &Circumstances<'_>) -> Ve
         let mut argument = OsString::from("--chdir=");
         argument.push(dir);
         arguments.push(argument);
-    }
-    if *boot {
-        arguments.push("--boot".into());
     }
     arguments.push("--".into());
     arguments.extend(argv.iter().cloned());
@@ -215,6 +222,7 @@ mod tests {
         let shown = line.iter().map(|argument| match argument.to_str() {
             Some(GUARD) => "<guard.sh>".to_owned(),
             Some(ENTER) => "<enter.sh>".to_owned(),
+            Some(boot::UNIT) => "<unit>".to_owned(),
             _ => argument.to_string_lossy().escape_debug().to_string(),
         });
         shown.collect::<Vec<_>>().join("\n")
@@ -251,6 +259,19 @@ mod tests {
         };
         let resolv_conf = Some("nameserver 192.0.2.1\n".into());
         insta::assert_snapshot!(text(&spec, &Circumstances { resolv_conf, ..circumstances() }));
+    }
+
+    #[test]
+    fn a_booted_root_runs_the_payload_as_a_service() {
+        let spec = SandboxSpec {
+            boot: true,
+            argv: vec!["/bin/it's".into(), "$x `y`".into()],
+            env: vec![("A".to_owned(), "b 'c'\n".to_owned())],
+            chdir: Some("/srv".into()),
+            ..spec()
+        };
+        insta::assert_snapshot!(text(&spec, &circumstances()));
+        insta::assert_snapshot!(boot::script(&spec).to_string_lossy());
     }
 
     #[test]

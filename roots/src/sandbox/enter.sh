@@ -1,6 +1,7 @@
 # Process 1 of the sandbox's own process and mount namespaces: mounts the root, runs nspawn.
 # Arguments: keep (yes: the host's /run stays visible in /run/rootbuild/host), the text of resolv.conf,
-# then "plain" DIR or "overlay" UPPER WORK N LOWER..., then nspawn's arguments.
+# the payload's unit and script where the root is booted (else two empty ones), "plain" DIR or
+# "overlay" UPPER WORK N LOWER..., then nspawn's arguments.
 trap 'rc=$?; [ "$rc" = 0 ] || [ -n "${entered-}" ] || { echo "rootbuild-sandbox: $doing failed" >&2; exit 125; }' EXIT
 
 doing='mounting a private /run'
@@ -13,8 +14,15 @@ fi
 mount -n --move /proc/fs /run
 cd /run/rootbuild
 printf %s "$2" > resolv.conf
-kind=$3
-shift 3
+booted=$3
+if [ -n "$booted" ]; then
+    mkdir boot
+    printf %s "$3" > boot/rootbuild-payload.service
+    printf %s "$4" > boot/payload.sh
+    mkfifo -m 0600 boot/in boot/out boot/err
+fi
+kind=$5
+shift 5
 
 doing='mounting the root'
 if [ "$kind" = plain ]; then
@@ -40,6 +48,37 @@ else
         mount -n -t overlay -o "$options" rootbuild root
 fi
 
+if [ -z "$booted" ]; then
+    entered=yes
+    systemd-nspawn "$@" || exit $?
+    exit 0
+fi
+
+doing='booting the root'
+exec 3<&0 4>&1
+cat <&3 > boot/in 4>&- &
+cat < boot/out >&4 3<&- &
+out=$!
+cat < boot/err >&2 3<&- 4>&- &
+err=$!
+(
+    # A root that doesn't get as far as the payload would be waited for for ever.
+    left=120
+    while [ ! -e boot/started ] && [ "$left" -gt 0 ]; do
+        sleep 0.5
+        left=$((left - 1))
+    done
+    [ -e boot/started ] || kill -KILL -1
+) 3<&- 4>&- &
+systemd-nspawn "$@" < /dev/null >&2 3<&- 4>&- || :
+if [ ! -e boot/started ]; then
+    exit 1
+fi
 entered=yes
-systemd-nspawn "$@" || exit $?
-exit 0
+exec 4>&-
+wait "$out" "$err" || :
+if [ -e boot/status ]; then
+    exit "$(cat boot/status)"
+fi
+echo 'rootbuild-sandbox: the root went down before the payload had ended' >&2
+exit 143

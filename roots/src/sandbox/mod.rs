@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use crate::cancel::{Cancel, Cancelled};
 use crate::working::RootMount;
 
+mod boot;
 mod cgroup;
 mod command;
 mod nspawn;
@@ -79,7 +80,9 @@ pub struct SandboxSpec {
     pub network: Network,
     /// Host name inside.
     pub hostname: String,
-    /// Boot systemd as PID 1 and run `argv` as a service of it.
+    /// Boot systemd as PID 1 and run `argv` as a service of it ([`Console::Pipe`] only). It starts once
+    /// the root's `basic.target` and D-Bus are up, its streams are pipes of ours as without booting, and
+    /// when it ends the root is shut down cleanly before [`Running`] says so.
     pub boot: bool,
     /// Terminal.
     pub console: Console,

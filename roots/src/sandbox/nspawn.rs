@@ -140,6 +140,9 @@ fn check(spec: &SandboxSpec) -> Result<(), SandboxError> {
     {
         return Err(SandboxError::Spec("an overlay needs a lower directory".to_owned()));
     }
+    if spec.boot && spec.console == Console::Inherit {
+        return Err(SandboxError::Spec("a booted root has no terminal to give".to_owned()));
+    }
     for (name, _) in &spec.env {
         let valid = |c: char| c.is_ascii_alphanumeric() || c == '_';
         if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(valid) {
