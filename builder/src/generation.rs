@@ -23,10 +23,18 @@ const KEPT: usize = 50;
 pub struct Layer {
     /// The step's name.
     pub step: String,
-    /// The layer's key.
+    /// The layer's key, under which the store has its record.
     pub key: LayerKey,
-    /// What the store said of it.
-    pub record: Record,
+    /// Its tree.
+    pub tree: Digest,
+}
+
+impl Layer {
+    /// What the store still says of the layer.
+    #[must_use]
+    pub fn record(&self, store: &Store) -> Option<Record> {
+        store.records(&self.key).ok()?.into_iter().find(|record| record.tree == self.tree)
+    }
 }
 
 /// A root, as it was.
@@ -98,7 +106,7 @@ pub fn record(store: &Store, definition: &Path, reports: &[&RootReport]) -> Resu
         let layers: Vec<Layer> = report
             .layers
             .iter()
-            .map(|layer| Layer { step: layer.step.clone(), key: layer.key, record: (*layer.record).clone() })
+            .map(|layer| Layer { step: layer.step.clone(), key: layer.key, tree: layer.record.tree })
             .collect();
         match roots.get_mut(&report.name) {
             Some(root) if root.tree == report.tree => root.layers = layers,

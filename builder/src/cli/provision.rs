@@ -109,7 +109,7 @@ fn tidy(store: &Store, definition: &Definition, failed: &[&RootFailure]) {
     }
     let Some(newest) = generation::newest(store, &definition.path) else { return };
     let keep: Vec<_> =
-        newest.roots.values().flat_map(|root| root.layers.iter().map(|l| l.record.tree)).collect();
+        newest.roots.values().flat_map(|root| root.layers.iter().map(|layer| layer.tree)).collect();
     if let Err(error) = working::prune_lowers(store, &keep) {
         tracing::warn!("can't tidy the store: {error}");
     }

@@ -31,20 +31,25 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
         .and_then(|mut generation| generation.roots.remove(&root.name))
         .filter(|made| made.tree == published.tree);
     let size = Size::of(&store.tree(&published.tree)?);
-    let layers = made_of.as_ref().map(|made| made.layers.as_slice()).unwrap_or_default();
+    let layers: Vec<_> = made_of
+        .map(|made| made.layers)
+        .unwrap_or_default()
+        .into_iter()
+        .map(|layer| (layer.record(&store), layer))
+        .collect();
     let dropped: Vec<String> = scrub::RULES.iter().map(ToString::to_string).collect();
 
     if global.json {
         let layers: Vec<Value> = layers
             .iter()
-            .map(|layer| {
+            .map(|(record, layer)| {
                 json!({
                     "step": layer.step,
                     "key": layer.key,
-                    "tree": layer.record.tree,
-                    "created": layer.record.created,
-                    "seconds": layer.record.seconds,
-                    "facts": layer.record.facts,
+                    "tree": layer.tree,
+                    "created": record.as_ref().map(|record| &record.created),
+                    "seconds": record.as_ref().map(|record| record.seconds),
+                    "facts": record.as_ref().map(|record| &record.facts),
                 })
             })
             .collect();
@@ -71,16 +76,20 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
         indicatif::HumanBytes(size.bytes)
     );
     anstream::println!("layers");
-    for layer in layers {
-        let facts = &layer.record.facts;
+    for (record, layer) in layers {
+        let Some(record) = record else {
+            anstream::println!("  {}  b3:{}", layer.step, layer.tree.short());
+            continue;
+        };
+        let facts = &record.facts;
         let tasks = facts["tasks"].as_u64().map(|tasks| format!(", {tasks} tasks")).unwrap_or_default();
         let packages =
             facts["packages"].as_array().map(|list| format!(", {} packages", list.len())).unwrap_or_default();
         anstream::println!(
             "  {}  b3:{}  {:.1} s{tasks}{packages}",
             layer.step,
-            layer.record.tree.short(),
-            layer.record.seconds
+            layer.tree.short(),
+            record.seconds
         );
         for service in facts["deferred"].as_array().into_iter().flatten() {
             let text = |name: &str| service[name].as_str().unwrap_or("?").to_owned();

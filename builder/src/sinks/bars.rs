@@ -103,8 +103,9 @@ impl EventSink for Bars {
                 });
             }
             Event::TaskEnded { root, name, source, status, .. } => {
-                if matches!(status, TaskStatus::Failed | TaskStatus::Unreachable) {
-                    self.say(root, &format!("FAILED {name} ({source})"));
+                // It may yet be rescued: a failure that counts is told when the root has failed.
+                if self.verbose && matches!(status, TaskStatus::Failed | TaskStatus::Unreachable) {
+                    self.say(root, &format!("failed: {name} ({source})"));
                 }
             }
             Event::ServiceDeferred { root, service, state } if self.verbose => {

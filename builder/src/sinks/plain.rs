@@ -16,7 +16,10 @@ impl Plain {
     fn line(&self, event: &Event) -> Option<String> {
         Some(match event {
             Event::LayerStarted { root, step, .. } => format!("{root}: {step}: building"),
-            Event::Waiting { root, step, holder, .. } => format!("{root}: {step}: waiting for {holder}"),
+            // That roots of one command wait for each other is no news.
+            Event::Waiting { root, step, holder, .. } if self.verbose || holder.starts_with("pid") => {
+                format!("{root}: {step}: waiting for {holder}")
+            }
             Event::LayerFinished { root, step, status, tasks, seconds, .. } => {
                 if *status == LayerStatus::Cached && !self.verbose {
                     return None;
@@ -25,9 +28,10 @@ impl Plain {
             }
             Event::Phase { root, text } if self.verbose => format!("{root}: {text}"),
             Event::Task { root, name, source } if self.verbose => format!("{root}: task {name} ({source})"),
-            Event::TaskEnded { root, name, status, source, .. } => match status {
-                TaskStatus::Failed => format!("{root}: FAILED {name} ({source})"),
-                TaskStatus::Unreachable => format!("{root}: UNREACHABLE {name} ({source})"),
+            // It may yet be rescued: a failure that counts is told when the root has failed.
+            Event::TaskEnded { root, name, status, source, .. } if self.verbose => match status {
+                TaskStatus::Failed => format!("{root}: failed: {name} ({source})"),
+                TaskStatus::Unreachable => format!("{root}: unreachable: {name} ({source})"),
                 _ => return None,
             },
             Event::ServiceDeferred { root, service, state } if self.verbose => {

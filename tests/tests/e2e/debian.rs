@@ -18,7 +18,7 @@ fn a_debian_root_is_as_its_playbook_says() {
     );
     project.write(
         "ansible/site.yml",
-        r#"
+        r##"
 - hosts: localhost
   connection: local
   tasks:
@@ -41,7 +41,7 @@ fn a_debian_root_is_as_its_playbook_says() {
           WantedBy=multi-user.target
     - systemd_service: {name: app, enabled: true, daemon_reload: true, state: started}
     - cron: {name: n, minute: "1", job: /bin/true, user: app}
-"#,
+"##,
     );
     let first = project.rootbuild(&["provision", "--json"]).expect(0);
     let inside = |script: &str| project.inside("deb", script).trim().to_owned();

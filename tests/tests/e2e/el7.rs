@@ -4,7 +4,7 @@ use rootbuild_tests::{Project, privileged};
 
 use crate::support::{EL7, el7_project, statuses, tasks_run};
 
-const PLAYBOOK: &str = r#"
+const PLAYBOOK: &str = r##"
 - hosts: el7-inside
   vars:
     greeting: "grüß dich"
@@ -40,7 +40,7 @@ const PLAYBOOK: &str = r#"
   handlers:
     - name: tell
       copy: {content: "handled\n", dest: /etc/handled}
-"#;
+"##;
 
 #[test]
 fn an_el7_root_is_as_its_playbook_says() {
@@ -104,7 +104,7 @@ fn python_2_7_may_be_the_only_python_of_a_root() {
     );
     project.write(
         "site.yml",
-        r#"
+        r##"
 - hosts: all
   tasks:
     - name: the interpreter is 2.7
@@ -117,7 +117,7 @@ fn python_2_7_may_be_the_only_python_of_a_root() {
       args: {executable: /bin/bash}
       register: counted
     - lineinfile: {path: /etc/from-two-seven, line: "{{ counted.stdout }}"}
-"#,
+"##,
     );
     let _ = project.rootbuild(&["provision"]).expect(0);
     assert_eq!(project.inside("py27", "cat /etc/from-two-seven; ls /usr/bin/python3* 2>/dev/null | wc -l"), "ü\n2\n0\n");
