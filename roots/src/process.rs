@@ -87,10 +87,14 @@ pub fn tool(program: &str) -> Command {
     command
 }
 
-/// Whether the host has this program where [`tool`] finds it.
+/// Whether the host has this program, and may run it, where [`tool`] finds it.
 #[must_use]
 pub fn is_installed(program: &str) -> bool {
-    PATH.split(':').any(|dir| std::path::Path::new(dir).join(program).exists())
+    use std::os::unix::fs::PermissionsExt;
+    let runs = |path: std::path::PathBuf| {
+        path.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+    };
+    PATH.split(':').any(|dir| runs(std::path::Path::new(dir).join(program)))
 }
 
 /// Runs `command` in a process group of its own with empty stdin, hands every line of its stdout

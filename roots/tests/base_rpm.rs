@@ -11,7 +11,8 @@ use std::sync::Mutex;
 
 use rootbuild_cache::Store;
 use rootbuild_roots::base::{BaseContext, BaseError, BaseSource, RpmBase, RpmError};
-use rootbuild_roots::sandbox::Nspawn;
+use rootbuild_roots::sandbox::{Console, Network, Nspawn, Sandbox, SandboxSpec};
+use rootbuild_roots::working::RootMount;
 use rootbuild_roots::{Cancel, StepEvent};
 use tempfile::TempDir;
 
@@ -154,6 +155,35 @@ fn a_core_root_works_as_its_own_rpm_sees_it() {
     assert_eq!((&again["lock"], &again["packages"]), (&"used".into(), &facts["packages"]));
     assert_eq!(fs::read_to_string(project.path("core.lock")).unwrap(), locked);
     assert!(locked.contains("\n[[package]]\nname = \"bash\"\n"), "{}", &locked[..1000]);
+}
+
+#[test]
+fn a_core_root_boots_and_runs_its_services() {
+    let Some((dir, _)) = standin() else { return };
+    let project = Project::new(&["@core"], &good(&dir));
+    project.build().unwrap();
+    let script = "systemctl start crond.service && systemctl is-active crond.service; echo $(systemctl --version | head -n 1); \
+                  rpm -qa | wc -l; read line; exit 4";
+    let spec = SandboxSpec {
+        name: "core".to_owned(),
+        root: RootMount::Plain(project.path("root")),
+        writable: true,
+        argv: ["/bin/sh", "-c", script].map(Into::into).to_vec(),
+        env: vec![],
+        binds: vec![],
+        network: Network::None,
+        hostname: "core".to_owned(),
+        boot: true,
+        console: Console::Pipe,
+        chdir: None,
+    };
+    let mut running = Nspawn.start(&spec, &project.cancel).unwrap();
+    let (mut out, tail) = (BufReader::new(running.take_stdout().unwrap()).lines(), running.stderr_tail());
+    let first = out.next().map(Result::unwrap);
+    assert_eq!(first.as_deref(), Some("active"), "{tail}");
+    println!("{}, {} packages", out.next().unwrap().unwrap(), out.next().unwrap().unwrap());
+    assert_eq!(running.stop().unwrap(), 4, "{tail}");
+    println!("{tail}");
 }
 
 #[test]

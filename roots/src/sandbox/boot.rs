@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use super::SandboxSpec;
-use super::command::PATH;
+use crate::process::PATH;
 
 /// The directory for FIFOs and notes, inside and in the outer mount namespace alike.
 pub(super) const DIR: &str = "/run/rootbuild/boot";

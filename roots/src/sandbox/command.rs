@@ -5,6 +5,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use super::{Bind, Console, Network, SandboxSpec, boot};
+use crate::process::PATH;
 use crate::working::RootMount;
 
 /// Checks the starter, enters the control groups.
@@ -21,9 +22,6 @@ const HOST_RUN: &str = "/run/rootbuild/host";
 
 /// The copy of the host's resolv.conf in it.
 const RESOLV_CONF: &str = "/run/rootbuild/resolv.conf";
-
-/// The `PATH` of the host's tools and, by nspawn's choice, of the payload.
-pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The longest machine name (and host name) that nspawn takes, in bytes.
 const NAME_MAX: usize = 64;

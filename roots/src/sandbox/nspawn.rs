@@ -14,6 +14,7 @@ use super::resolv::MountPoint;
 use super::running::{Clean, Running};
 use super::{Console, Network, Sandbox, SandboxError, SandboxSpec};
 use crate::cancel::Cancel;
+use crate::process::{PATH, is_installed};
 use crate::working::RootMount;
 
 /// `--console=pipe` came with this version.
@@ -39,7 +40,7 @@ impl Nspawn {
             return Err(SandboxError::NotRoot);
         }
         for (program, package) in TOOLS {
-            if !command::PATH.split(':').any(|dir| Path::new(dir).join(program).exists()) {
+            if !is_installed(program) {
                 return Err(SandboxError::NotFound { program, package });
             }
         }
@@ -61,7 +62,7 @@ fn version() -> Result<u32, SandboxError> {
     let output = Command::new(program)
         .arg("--version")
         .env_clear()
-        .env("PATH", command::PATH)
+        .env("PATH", PATH)
         .output()
         .map_err(|source| SandboxError::Start { program: program.to_owned(), source })?;
     let text = String::from_utf8_lossy(&output.stdout);
