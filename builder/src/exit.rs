@@ -4,11 +4,11 @@
 pub const OK: u8 = 0;
 /// A build or a playbook failed; also what `doctor` says when something needed is missing.
 pub const FAILED: u8 = 1;
-/// The command line, the definition, or a file that it names is wrong.
+/// The command line, the definition, or a file or store that it names is wrong.
 pub const USAGE: u8 = 2;
 /// The wait for a lock that another process holds timed out.
 pub const LOCK_TIMEOUT: u8 = 3;
-/// The store is damaged, or was written by a version that this one doesn't know.
+/// The store is damaged.
 pub const STORE_DAMAGED: u8 = 4;
 /// Differences were found (`diff`, `parity`, `plan --detailed-exitcode`).
 pub const DIFFERENCES: u8 = 5;

@@ -92,7 +92,7 @@ pub fn checkout(store: &Store, tree: &Tree, target: &Path, cancel: &Cancel) -> R
         error: Mutex::default(),
         stop: AtomicBool::new(false),
     };
-    fd::in_pool(|| -> Result<(), CheckoutError> {
+    fd::in_pool(fd::Work::Write, || -> Result<(), CheckoutError> {
         rayon::scope(|scope| work.task(|| work.directory(scope, &top, 0)));
         work.outcome()?;
         let fd = top.fd().map_err(failed("open", target))?;

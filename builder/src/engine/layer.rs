@@ -143,7 +143,7 @@ impl Engine {
         parent: Digest,
     ) -> Result<(LayerKey, inputs::Project, Arc<Vec<Input>>), StepError> {
         let ansible = self.definition.ansible.as_ref().expect("the definition was validated");
-        let project = step::project(ansible, self.store.dir());
+        let project = step::project(&self.definition, ansible, self.store.dir());
         let identity = toolchain::identity(&ansible.core, requirements(ansible))?;
         let key = step::playbook_key(&parent, root, playbook, &project, &identity);
         let (engine, path, project_) = (Arc::clone(self), playbook.path.clone(), project.clone());

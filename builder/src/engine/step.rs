@@ -1,12 +1,14 @@
 //! The steps of a root and the keys of their layers.
 
+use std::path::Path;
+
 use rootbuild_cache::{Digest, KeyHasher, LayerKey};
 use rootbuild_playbooks::inputs::Project;
 use rootbuild_playbooks::run::{STEP_VERSION, Services};
 use rootbuild_roots::sandbox::Network;
 use serde_json::Value;
 
-use crate::definition::{Ansible, Base, Playbook, Root};
+use crate::definition::{Ansible, Base, BaseKind, Definition, Playbook, Root};
 
 /// The version of how keys are made; raised when the fields of a key change.
 const KEY_VERSION: u64 = 1;
@@ -59,14 +61,26 @@ pub fn playbook_key(
     LayerKey(key.finish())
 }
 
-/// The Ansible project of a definition, as the playbooks crate wants it.
+/// The Ansible project of a definition, as the playbooks crate wants it. What only rootbuild reads (the
+/// definition, the files of bases, the store) isn't input of any playbook, even if it lies in the project.
 #[must_use]
-pub fn project(ansible: &Ansible, store_dir: &std::path::Path) -> Project {
+pub fn project(definition: &Definition, ansible: &Ansible, store_dir: &Path) -> Project {
+    let mut exclude = vec![store_dir.to_owned(), definition.path.clone()];
+    for base in &definition.bases {
+        match &base.kind {
+            BaseKind::Rpm(rpm) => {
+                exclude.extend(rpm.repos.iter().chain(&rpm.lock).map(|path| path.value.clone()));
+            }
+            BaseKind::Debian(debian) => exclude.extend(debian.keyring.iter().map(|path| path.value.clone())),
+            BaseKind::Archive(archive) => exclude.push(archive.file.value.clone()),
+            BaseKind::Root(_) => {}
+        }
+    }
     Project {
         dir: ansible.project.clone(),
         inventory: ansible.inventory.as_ref().map(|path| path.value.clone()),
         vault_password_file: ansible.vault_password_file.as_ref().map(|path| path.value.clone()),
-        exclude: vec![store_dir.to_owned()],
+        exclude,
     }
 }
 

@@ -128,12 +128,10 @@ impl Report {
 /// The exit code for what went wrong with a store.
 fn store_code(error: &StoreError) -> u8 {
     match error {
-        StoreError::Format { .. } | StoreError::Damaged { .. } | StoreError::Missing { .. } => {
-            exit::STORE_DAMAGED
-        }
+        StoreError::Damaged { .. } | StoreError::Missing { .. } => exit::STORE_DAMAGED,
         StoreError::LockTimeout { .. } => exit::LOCK_TIMEOUT,
         StoreError::Cancelled { .. } => exit::INTERRUPTED,
-        StoreError::NotAStore { .. } => exit::USAGE,
+        StoreError::NotAStore { .. } | StoreError::Format { .. } => exit::USAGE,
         _ => exit::FAILED,
     }
 }

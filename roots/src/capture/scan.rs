@@ -66,7 +66,7 @@ pub(super) fn scan(
         error: Mutex::default(),
         stop: AtomicBool::new(false),
     };
-    fd::in_pool(|| {
+    fd::in_pool(fd::Work::Read, || {
         rayon::scope(|scope| {
             scan.task(|| {
                 let stat =

@@ -4,21 +4,35 @@ use std::sync::OnceLock;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-/// Runs `work` in the pool for file work. It has at least eight threads however few cores there
-/// are: a cold disk is slow, not busy (eight threads scan six times as fast as one).
-pub(crate) fn in_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
-    static POOL: OnceLock<Option<ThreadPool>> = OnceLock::new();
-    let pool = POOL.get_or_init(|| {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).max(8);
+/// What the threads of a pool do.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Work {
+    /// Scan, read and hash. At least eight threads however few cores there are: a cold disk is slow,
+    /// not busy (eight threads scan six times as fast as one).
+    Read,
+    /// Make files. File systems take locks and write journals for that: more threads than cores
+    /// wait for each other.
+    Write,
+}
+
+/// Runs `work` in the pool for file work of that kind.
+pub(crate) fn in_pool<R: Send>(kind: Work, work: impl FnOnce() -> R + Send) -> R {
+    static POOLS: [OnceLock<Option<ThreadPool>>; 2] = [const { OnceLock::new() }; 2];
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let (pool, threads, name) = match kind {
+        Work::Read => (&POOLS[0], cores.max(8), "read"),
+        Work::Write => (&POOLS[1], cores.clamp(2, 8), "write"),
+    };
+    let build = || {
         ThreadPoolBuilder::new()
             .num_threads(threads)
-            .thread_name(|n| format!("files-{n}"))
+            .thread_name(move |number| format!("{name}-{number}"))
             // While a thread waits for others to hash with it, it takes on further tasks, on its stack.
             .stack_size(8 << 20)
             .build()
             .ok()
-    });
-    match pool {
+    };
+    match pool.get_or_init(build) {
         Some(pool) => pool.install(work),
         // No threads to be had: rayon's global pool makes do.
         None => work(),

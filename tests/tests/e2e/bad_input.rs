@@ -52,7 +52,7 @@ fn a_playbook_without_a_play_for_the_host_is_an_error() {
     );
     let _ = project.rootbuild(&["provision"]).expect(1).says(&["site.yml", "nobody", "no play"]);
     assert!(!project.root("nobody").exists());
-    assert_eq!(leftovers(&project), Vec::<String>::new());
+    assert_eq!(leftovers(&project, "nobody"), Vec::<String>::new());
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn a_failing_task_shows_its_output_and_keeps_the_failed_root_and_the_good_one() 
     assert_eq!(inside.stdout, "bad");
     let log = project.rootbuild(&["log", "fails"]).expect(0);
     assert!(log.stdout.contains("the reason why"), "{}", log.stdout);
-    assert_eq!(leftovers(&project), Vec::<String>::new());
+    assert_eq!(leftovers(&project, "fails"), Vec::<String>::new());
     // Mended: the failed root is forgotten.
     project.write("site.yml", &good.replace("good", "better"));
     let _ = project.rootbuild(&["provision", "-q"]).expect(0);
@@ -126,7 +126,7 @@ fn bad_repositories_are_refused_by_name() {
         let ran = ran.says(&["standin-hello"]);
         assert!(ran.stderr.to_lowercase().contains(says), "{variant}:\n{}", ran.stderr);
         assert!(!project.root("bad").exists());
-        assert_eq!(leftovers(&project), Vec::<String>::new());
+        assert_eq!(leftovers(&project, "bad"), Vec::<String>::new());
     }
 }
 
@@ -175,6 +175,10 @@ fn without_privileges_provision_says_so() {
     let _ = Ran::new(&output).expect(2).says(&["root", "sudo"]);
 }
 
+/// Hides `systemd-nspawn` from this mount namespace, then runs the arguments.
+const HIDE: &str = "mount -t tmpfs tmpfs /mnt; mkdir /mnt/upper /mnt/work; mknod /mnt/upper/systemd-nspawn c 0 0
+mount -t overlay -o lowerdir=/usr/bin,upperdir=/mnt/upper,workdir=/mnt/work overlay /usr/bin; exec \"$@\"";
+
 #[test]
 fn without_nspawn_the_error_says_what_to_install() {
     if !privileged("without_nspawn_the_error_says_what_to_install") {
@@ -185,7 +189,7 @@ fn without_nspawn_the_error_says_what_to_install() {
         "- hosts: all\n  tasks:\n    - ping:\n",
     );
     let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-ec", "mount --bind /dev/null /usr/bin/systemd-nspawn; exec \"$@\"", "sh"]);
+    command.args(["--mount", "sh", "-ec", HIDE, "sh"]);
     let inner = project.command(&["provision"]);
     command.arg(inner.get_program()).args(inner.get_args()).current_dir(project.dir());
     command.env("ROOTBUILD_STORE", project.store());
@@ -227,24 +231,28 @@ fn a_full_disk_is_an_error_and_leaves_no_root() {
     if !privileged("a_full_disk_is_an_error_and_leaves_no_root") {
         return;
     }
-    let project = Project::with_own_store();
-    minimal(&project, &format!("{EL7}\n[root.full]\nbase = \"el7\"\n"));
-    std::fs::create_dir(project.store()).expect("writable");
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-ec"]);
-    // The file system is private to this run, and so is what it left: looked at before it goes.
-    command.arg(
-        "mount -t tmpfs -o size=120m tmpfs \"$1\"; store=$1; shift; code=0; \"$@\" || code=$?\n\
-         ls \"$store/roots\" \"$store/staging\"; exit $code",
-    );
-    command.arg("sh").arg(project.store());
-    let inner = project.command(&["provision"]);
-    command.arg(inner.get_program()).args(inner.get_args()).current_dir(project.dir());
-    command.env("ROOTBUILD_STORE", project.store());
-    let ran = Ran::new(&command.output().expect("unshare runs")).expect(1);
-    assert!(ran.stderr.to_lowercase().contains("no space left"), "{}", ran.stderr);
-    let listed = ran.stdout.replace(&*project.store().to_string_lossy(), "");
-    assert_eq!(listed.split_whitespace().collect::<Vec<_>>(), ["/roots:", "/staging:"], "{}", ran.stdout);
+    // Too small for the packages; for the installed base beside them; for its capture.
+    for size in ["60m", "200m", "400m"] {
+        let project = Project::with_own_store();
+        minimal(&project, &format!("{EL7}\n[root.full]\nbase = \"el7\"\n"));
+        std::fs::create_dir(project.store()).expect("writable");
+        let mut command = Command::new("unshare");
+        // The file system is private to this run, and so is what it left: looked at before it goes.
+        command.args(["--mount", "sh", "-ec"]).arg(format!(
+            "mount -t tmpfs -o size={size} tmpfs \"$1\"; store=$1; shift; code=0; \"$@\" || code=$?\n\
+             ls \"$store/roots\" \"$store/staging\"; exit $code"
+        ));
+        command.arg("sh").arg(project.store());
+        let inner = project.command(&["provision"]);
+        command.arg(inner.get_program()).args(inner.get_args()).current_dir(project.dir());
+        command.env("ROOTBUILD_STORE", project.store());
+        let ran = Ran::new(&command.output().expect("unshare runs")).expect(1);
+        assert!(ran.stderr.contains("space"), "{size}:\n{}", ran.stderr);
+        assert!(ran.stderr.lines().count() < 40, "{size}:\n{}", ran.stderr);
+        let listed = ran.stdout.replace(&*project.store().to_string_lossy(), "");
+        let listed: Vec<&str> = listed.split_whitespace().collect();
+        assert_eq!(listed, ["/roots:", "/staging:"], "{size}:\n{}", ran.stdout);
+    }
 }
 
 #[test]

@@ -42,17 +42,20 @@ pub(crate) fn tasks_run(ran: &Ran) -> u64 {
         .sum()
 }
 
-/// Mounts, nspawn processes and staging directories that a project's store still has.
-pub(crate) fn leftovers(project: &Project) -> Vec<String> {
+/// What a root's provision may have left behind: mounts of the store that the host sees, and nspawn
+/// processes of the root (others may be at work on the same store).
+pub(crate) fn leftovers(project: &Project, root: &str) -> Vec<String> {
     let store = project.store().to_string_lossy().into_owned();
     let mut found = Vec::new();
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
     found.extend(mounts.lines().filter(|line| line.contains(&store)).map(str::to_owned));
+    let machine = format!("--machine=rootbuild-{root}-");
     for process in std::fs::read_dir("/proc").expect("/proc").flatten() {
         let Ok(command) = std::fs::read(process.path().join("cmdline")) else { continue };
-        let command = String::from_utf8_lossy(&command).replace('\0', " ");
-        if command.contains("systemd-nspawn") && command.contains(&store) {
-            found.push(command);
+        if let Some(argument) =
+            command.split(|byte| *byte == 0).find(|argument| argument.starts_with(machine.as_bytes()))
+        {
+            found.push(String::from_utf8_lossy(argument).into_owned());
         }
     }
     found

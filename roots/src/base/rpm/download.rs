@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -120,9 +120,9 @@ fn missing<'a>(context: BaseContext<'_>, packages: &'a [Package]) -> Result<Vec<
 }
 
 /// The digest of a file, as hex.
-fn sha256(mut file: File) -> std::io::Result<String> {
+fn sha256(mut file: File) -> io::Result<String> {
     let mut hasher = Sha256::new();
-    std::io::copy(&mut file, &mut hasher)?;
+    io::copy(&mut file, &mut hasher)?;
     Ok(hex(hasher))
 }
 
@@ -177,6 +177,8 @@ enum Fault {
     Lasting(String),
     /// Not what it should be: expected, found.
     Mismatch(String, String),
+    /// It can't be kept.
+    Store(io::Error),
     Cancelled,
 }
 
@@ -197,6 +199,7 @@ fn get(job: &Job, agent: &ureq::Agent, tell: &Sender<Told>, stop: &AtomicBool) -
             match attempt(job, url, agent, tell, stop) {
                 Ok(()) => return Ok(()),
                 Err(Fault::Cancelled) => return Err(BaseError::Cancelled(crate::Cancelled)),
+                Err(Fault::Store(error)) => return Err(BaseError::io("write", &job.target)(error)),
                 Err(fault) => {
                     let lasting = matches!(fault, Fault::Lasting(_));
                     last = Some((url, fault));
@@ -217,7 +220,7 @@ fn get(job: &Job, agent: &ureq::Agent, tell: &Sender<Told>, stop: &AtomicBool) -
         Some((url, Fault::Passing(message) | Fault::Lasting(message))) => {
             RpmError::Download { what, repo, url: url.clone(), message }
         }
-        Some((_, Fault::Cancelled)) | None => {
+        Some((_, Fault::Cancelled | Fault::Store(_))) | None => {
             let message = "the repository has no URL".to_owned();
             RpmError::Download { what, repo, url: String::new(), message }
         }
@@ -232,9 +235,8 @@ fn attempt(
     tell: &Sender<Told>,
     stop: &AtomicBool,
 ) -> Result<(), Fault> {
-    let passing = |error: std::io::Error| Fault::Passing(error.to_string());
     let mut body = fetch::open(url, agent, job.size)?;
-    let mut file = File::create(&job.temporary).map_err(passing)?;
+    let mut file = File::create(&job.temporary).map_err(Fault::Store)?;
     let (mut hasher, mut size, mut buffer) = (Sha256::new(), 0_u64, vec![0; 1 << 16]);
     let result = loop {
         if stop.load(Ordering::Relaxed) {
@@ -246,14 +248,14 @@ fn attempt(
                 size += count as u64;
                 hasher.update(&buffer[..count]);
                 if let Err(error) = file.write_all(&buffer[..count]) {
-                    break Err(passing(error));
+                    break Err(Fault::Store(error));
                 }
                 let _ = tell.send(Told::Bytes(count as u64));
                 if size > job.size {
                     break Ok(()); // too long already, whatever follows
                 }
             }
-            Err(error) => break Err(passing(error)),
+            Err(error) => break Err(Fault::Passing(error.to_string())),
         }
     };
     let found = hex(hasher);
@@ -267,7 +269,7 @@ fn attempt(
         }
         other => other,
     };
-    let result = result.and_then(|()| fs::rename(&job.temporary, &job.target).map_err(passing));
+    let result = result.and_then(|()| fs::rename(&job.temporary, &job.target).map_err(Fault::Store));
     if result.is_err() {
         let _ = fs::remove_file(&job.temporary);
     }

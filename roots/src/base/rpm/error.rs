@@ -102,6 +102,12 @@ pub enum RpmError {
         /// The key file.
         key: String,
     },
+    /// There is no room for the packages.
+    #[error("no space left: installing the packages needs {megabytes} MB more")]
+    NoSpace {
+        /// How much is missing, in MB.
+        megabytes: u64,
+    },
     /// rpm couldn't install the packages.
     #[error("can't install the packages\n{0}")]
     Install(String),
@@ -139,6 +145,7 @@ impl RpmError {
             Self::Tampered { .. } => "don't use this mirror before you know why".to_owned(),
             Self::Fingerprint { .. } => "don't trust the key before you know why it changed".to_owned(),
             Self::NoKey { .. } => "it should be an exported public key (-----BEGIN PGP PUBLIC KEY BLOCK-----)".to_owned(),
+            Self::NoSpace { .. } => "free some space on the store's file system, or use another store".to_owned(),
             Self::Conflict(_) | Self::Install(_) | Self::Database(_) => return None,
         })
     }

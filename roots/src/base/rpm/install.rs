@@ -94,7 +94,7 @@ pub(super) fn install(
     });
     match result {
         Ok(()) => Ok(warnings.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)),
-        Err(ProcessError::Failed { tail, .. }) => Err(RpmError::Install(explained(&tail)).into()),
+        Err(ProcessError::Failed { tail, .. }) => Err(failed(&tail).into()),
         Err(other) => Err(other.into()),
     }
 }
@@ -125,9 +125,38 @@ fn is_package(line: &str) -> bool {
     !line.contains([' ', ':']) && line.contains('-') && line.contains('.')
 }
 
-/// The lines of rpm's output that tell why it failed, or all of it.
-fn explained(tail: &str) -> String {
+/// Why rpm failed, by its last lines.
+fn failed(tail: &str) -> RpmError {
+    // "installing package x-1.x86_64 needs 12MB more space on the / filesystem", one for each package
+    // that doesn't fit any more: the largest number is what all of them need.
+    let missing = tail.lines().filter(|line| line.contains("more space on the")).filter_map(|line| {
+        let (number, _) = line.split_once(" needs ")?.1.split_once("B ")?;
+        let (number, unit) = number.split_at_checked(number.len().checked_sub(1)?)?;
+        let number: u64 = number.parse().ok()?;
+        Some(if unit == "M" { number } else { number.div_ceil(1024) })
+    });
+    if let Some(megabytes) = missing.max() {
+        return RpmError::NoSpace { megabytes };
+    }
     let errors: Vec<&str> =
         tail.lines().filter(|line| !is_package(line) && !line.starts_with("Preparing")).collect();
-    if errors.is_empty() { tail.to_owned() } else { errors.join("\n") }
+    RpmError::Install(if errors.is_empty() { tail.to_owned() } else { errors.join("\n") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_by_what_is_missing() {
+        let tail = "Preparing packages...\n\
+                    installing package a-1.x86_64 needs 850KB more space on the / filesystem\n\
+                    installing package b-1.x86_64 needs 12MB more space on the / filesystem";
+        assert!(matches!(failed(tail), RpmError::NoSpace { megabytes: 12 }));
+        let tail = "bash-5.1-2.x86_64\nerror: unpacking of archive failed: cpio: write failed";
+        assert_eq!(
+            failed(tail).to_string(),
+            "can't install the packages\nerror: unpacking of archive failed: cpio: write failed"
+        );
+    }
 }
