@@ -423,3 +423,20 @@ fn the_key_follows_everything_that_decides() {
     keys.dedup();
     assert_eq!(keys.len(), 5);
 }
+
+#[test]
+fn a_mirror_list_is_followed_and_locked() {
+    let Some((dir, _)) = standin() else { return };
+    let server = Server::new(&dir);
+    let mut project = Project::new(&["standin-hello"], "");
+    let list = project.path("mirrors");
+    fs::write(&list, format!("# mirrors\n{}/os\n", server.url)).unwrap();
+    let key = dir.join("RPM-GPG-KEY-standin");
+    let text = format!("[os]\nmirrorlist=file://{}\ngpgkey={}\n", list.display(), key.display());
+    fs::write(project.path("test.repo"), text).unwrap();
+    project.base.lock = Some(project.path("hello.lock"));
+    project.build().unwrap();
+    let locked = fs::read_to_string(project.path("hello.lock")).unwrap();
+    assert!(locked.contains(&format!("urls = [\"{}/os\"]", server.url)), "{locked}");
+    assert_eq!(project.build().unwrap()["lock"], "used");
+}
