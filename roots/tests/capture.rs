@@ -1,5 +1,7 @@
 //! What a capture keeps, leaves out and refuses, and what a checkout does with it.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails here has failed")]
+
 mod common;
 
 use std::fs;

@@ -1,5 +1,7 @@
 //! What is checked out is captured again as it was.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails here has failed")]
+
 mod common;
 
 use common::{Bench, assert_same, privileged, trees};

@@ -128,7 +128,7 @@ pub(crate) fn upper_side(
 ) -> Result<Captured, CaptureError> {
     let found = scan::scan(store, upper, true, cancel)?;
     let sockets = sockets(&found);
-    let entries = overlay::merge(lower, found, upper)?;
+    let entries = overlay::merge(lower, &found, upper)?;
     Ok(Captured { tree: Tree::from_entries(entries)?, sockets })
 }
 
@@ -170,13 +170,29 @@ impl Groups {
     }
 }
 
-/// The entries directly in the directory `path` of a tree; none where it is no directory.
-pub(crate) fn children_of<'t>(tree: &'t Tree, path: &[u8]) -> impl Iterator<Item = &'t Entry> + use<'t> {
+/// Each entry directly in the directory `path` of a tree with all below it, in order; none where it
+/// is no directory.
+pub(crate) fn subtrees_of<'t>(tree: &'t Tree, path: &[u8]) -> impl Iterator<Item = &'t [Entry]> + use<'t> {
     let mut rest = tree.subtree(path).get(1..).unwrap_or_default();
     std::iter::from_fn(move || {
-        let (child, _) = rest.split_first()?;
-        let below = if child.kind == Kind::Directory { tree.subtree(&child.path).len() } else { 1 };
-        rest = rest.get(below..).unwrap_or_default();
-        Some(child)
+        let (child, after) = rest.split_first()?;
+        let below = match (&child.kind, after.first()) {
+            (Kind::Directory, Some(next)) if is_below(&next.path, &child.path) => {
+                tree.subtree(&child.path).len()
+            }
+            _ => 1,
+        };
+        let (subtree, others) = rest.split_at_checked(below)?;
+        rest = others;
+        Some(subtree)
     })
+}
+
+fn is_below(path: &[u8], directory: &[u8]) -> bool {
+    path.strip_prefix(directory).is_some_and(|rest| rest.starts_with(b"/"))
+}
+
+/// The entries directly in the directory `path` of a tree; none where it is no directory.
+pub(crate) fn children_of<'t>(tree: &'t Tree, path: &[u8]) -> impl Iterator<Item = &'t Entry> + use<'t> {
+    subtrees_of(tree, path).filter_map(<[Entry]>::first)
 }

@@ -12,63 +12,79 @@ use std::path::Path;
 
 use rootbuild_cache::{Entry, Kind, Tree};
 
-use super::scan::{Found, What};
-use super::{CaptureError, Group, Groups, children_of};
+use super::scan::{AGAIN, Found, What};
+use super::{CaptureError, Group, Groups, subtrees_of};
 use crate::fd::{join, split};
 
-/// The entries of the merged view. `upper` is for messages.
-pub(super) fn merge(lower: &Tree, found: Vec<Found>, upper: &Path) -> Result<Vec<Entry>, CaptureError> {
-    let (names, directories) = by_parent(&found);
-    let mut out = Merge { lower, linked: linked(lower), groups: Groups::default(), entries: Vec::new() };
-    out.entries.reserve(lower.entries().len() + found.len());
-
-    // Which directory of the lower side each directory of the upper side shows through.
-    let mut shown: Vec<(usize, Option<Vec<u8>>)> = Vec::new();
-    if let Some(top) = directories.get(&b""[..]) {
-        shown.push((*top, (!found[*top].marks.opaque).then(Vec::new)));
-    }
-    let nothing = HashMap::new();
-    while let Some((at, below)) = shown.pop() {
-        let directory = &found[at];
-        let here = names.get(directory.path.as_slice()).unwrap_or(&nothing);
-        if let Some(below) = &below {
-            for child in children_of(lower, below) {
-                if !here.contains_key(split(&child.path).1) {
-                    out.lower_side(&child.path, &join(&directory.path, split(&child.path).1));
+/// The entries of the merged view, in a tree's order. `upper` is for messages.
+pub(super) fn merge(lower: &Tree, found: &[Found], upper: &Path) -> Result<Vec<Entry>, CaptureError> {
+    let mut merge = Merge {
+        lower,
+        found,
+        names: by_parent(found),
+        linked: linked(lower),
+        kinds: kinds(found),
+        groups: Groups::default(),
+        entries: Vec::with_capacity(lower.entries().len() + found.len()),
+    };
+    let Some(top) = found.iter().position(|it| it.path.is_empty()) else { return Ok(Vec::new()) };
+    let below = (!found[top].marks.opaque).then(Vec::new);
+    let mut way = vec![merge.enter(top, below)];
+    while let Some(directory) = way.last_mut() {
+        match directory.rest.pop() {
+            None => {
+                way.pop();
+            }
+            Some((name, Next::Lower(entries))) => {
+                let path = join(&found[directory.at].path, name);
+                merge.lower_side(entries, &path);
+            }
+            Some((name, Next::Upper(at))) => {
+                if let What::Entry { kind: Kind::Directory, .. } = found[at].what {
+                    let below = source(lower, &found[at], directory.below.as_deref(), name, upper)?;
+                    way.push(merge.enter(at, below));
+                } else {
+                    merge.upper_side(at);
                 }
             }
         }
-        for (name, child) in here {
-            let child_found = &found[*child];
-            if let What::Entry { kind: Kind::Directory, .. } = child_found.what {
-                shown.push((*child, source(lower, child_found, below.as_deref(), name, upper)?));
-            }
-        }
     }
-    for Found { path, meta, what, .. } in found {
-        if let What::Entry { kind, file } = what {
-            let entry = out.groups.entry(file.map(Group::Here), path, meta, kind);
-            out.entries.push(entry);
-        }
-    }
-    Ok(out.entries)
+    Ok(merge.entries)
 }
 
-type Names<'f> = HashMap<&'f [u8], HashMap<&'f [u8], usize>>;
+/// A directory of the merged view, on the way down.
+struct Open<'t> {
+    /// Its place among what was found in the upper side.
+    at: usize,
+    /// The directory of the lower side that it shows through.
+    below: Option<Vec<u8>>,
+    /// What is still to come, the first name last.
+    rest: Vec<(&'t [u8], Next<'t>)>,
+}
 
-/// The names in each directory, and where each directory itself is.
-fn by_parent(found: &[Found]) -> (Names<'_>, HashMap<&[u8], usize>) {
-    let (mut names, mut directories) = (Names::new(), HashMap::new());
-    for (index, it) in found.iter().enumerate() {
-        if let What::Entry { kind: Kind::Directory, .. } = it.what {
-            directories.insert(it.path.as_slice(), index);
-        }
-        if !it.path.is_empty() {
-            let (parent, name) = split(&it.path);
-            names.entry(parent).or_default().insert(name, index);
-        }
+enum Next<'t> {
+    /// Something of the lower side with all below it.
+    Lower(&'t [Entry]),
+    /// Something found in the upper side.
+    Upper(usize),
+}
+
+/// What was found, by the directory it is in.
+fn by_parent(found: &[Found]) -> HashMap<&[u8], Vec<usize>> {
+    let mut names: HashMap<&[u8], Vec<usize>> = HashMap::new();
+    for (index, it) in found.iter().enumerate().filter(|(_, it)| !it.path.is_empty()) {
+        names.entry(split(&it.path).0).or_default().push(index);
     }
-    (names, directories)
+    names
+}
+
+/// What the files of several names are.
+fn kinds(found: &[Found]) -> HashMap<(u64, u64), &Kind> {
+    let several = found.iter().filter_map(|it| match &it.what {
+        What::Entry { kind, file: Some(file) } if *kind != AGAIN => Some((*file, kind)),
+        _ => None,
+    });
+    several.collect()
 }
 
 /// The directory of the lower side that `directory` shows through; `parent` is the one that its
@@ -112,31 +128,63 @@ fn linked(tree: &Tree) -> HashSet<&[u8]> {
 
 struct Merge<'t> {
     lower: &'t Tree,
+    found: &'t [Found],
+    names: HashMap<&'t [u8], Vec<usize>>,
     linked: HashSet<&'t [u8]>,
+    kinds: HashMap<(u64, u64), &'t Kind>,
     groups: Groups,
     entries: Vec<Entry>,
 }
 
-impl Merge<'_> {
-    /// Takes over `path` of the lower side with all below it, as `new`.
-    fn lower_side(&mut self, path: &[u8], new: &[u8]) {
-        for entry in self.lower.subtree(path) {
-            let rest = entry.path.get(path.len()..).unwrap_or_default();
+impl<'t> Merge<'t> {
+    /// Takes over a directory of the upper side, which shows `below` through, and lists what is in
+    /// it.
+    fn enter(&mut self, at: usize, below: Option<Vec<u8>>) -> Open<'t> {
+        self.upper_side(at);
+        let here = self.names.get(self.found[at].path.as_slice()).map_or(&[][..], Vec::as_slice);
+        let mut rest: Vec<_> =
+            here.iter().map(|at| (split(&self.found[*at].path).1, Next::Upper(*at))).collect();
+        if let Some(below) = &below {
+            let taken: HashSet<&[u8]> = rest.iter().map(|(name, _)| *name).collect();
+            for entries in subtrees_of(self.lower, below) {
+                let name = split(&entries[0].path).1;
+                if !taken.contains(name) {
+                    rest.push((name, Next::Lower(entries)));
+                }
+            }
+        }
+        rest.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
+        Open { at, below, rest }
+    }
+
+    /// Takes over something of the upper side, if it is one that a tree has.
+    fn upper_side(&mut self, at: usize) {
+        let Found { path, meta, what, .. } = &self.found[at];
+        let What::Entry { kind, file } = what else { return };
+        let kind = file.and_then(|file| self.kinds.get(&file).copied()).unwrap_or(kind);
+        let entry = self.groups.entry(file.map(Group::Here), path.clone(), meta.clone(), kind.clone());
+        self.entries.push(entry);
+    }
+
+    /// Takes over something of the lower side with all below it, as `new`.
+    fn lower_side(&mut self, entries: &[Entry], new: &[u8]) {
+        let old = entries[0].path.len();
+        for entry in entries {
+            let rest = entry.path.get(old..).unwrap_or_default();
             let mut at = Vec::with_capacity(new.len() + rest.len());
             at.extend_from_slice(new);
             at.extend_from_slice(rest);
             let (group, kind) = match &entry.kind {
                 // The first name may be gone from the merged view: any of them can take its place.
-                Kind::Hardlink { target } => match self.lower.get(target) {
-                    Some(first) => (Some(target.clone()), first.kind.clone()),
-                    None => continue,
-                },
-                kind if self.linked.contains(entry.path.as_slice()) => {
-                    (Some(entry.path.clone()), kind.clone())
+                Kind::Hardlink { target } => {
+                    (Some(Group::Lower(target.clone())), &self.lower.resolve(entry).kind)
                 }
-                kind => (None, kind.clone()),
+                kind if self.linked.contains(entry.path.as_slice()) => {
+                    (Some(Group::Lower(entry.path.clone())), kind)
+                }
+                kind => (None, kind),
             };
-            let entry = self.groups.entry(group.map(Group::Lower), at, entry.meta.clone(), kind);
+            let entry = self.groups.entry(group, at, entry.meta.clone(), kind.clone());
             self.entries.push(entry);
         }
     }

@@ -162,7 +162,7 @@ pub(crate) fn open_beneath(top: BorrowedFd<'_>, path: &[u8]) -> io::Result<Owned
             // Older kernels and some container policies don't know openat2.
             Err(Errno::NOSYS | Errno::PERM) => {
                 let mut names = piece.split(|byte| *byte == b'/');
-                names.try_fold(opened, |dir, name| open_directory(dir, name))?
+                names.try_fold(opened, open_directory)?
             }
             Err(error) => return Err(error.into()),
         };

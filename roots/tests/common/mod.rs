@@ -1,8 +1,8 @@
 //! What the tests of the file-system part share.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
-pub mod mounted;
-pub mod trees;
+pub(crate) mod mounted;
+pub(crate) mod trees;
 
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -17,35 +17,35 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 use tempfile::TempDir;
 
 /// A store in a directory of its own, and room beside it on the same file system.
-pub struct Bench {
-    pub dir: TempDir,
-    pub store: Store,
+pub(crate) struct Bench {
+    pub(crate) dir: TempDir,
+    pub(crate) store: Store,
 }
 
 impl Bench {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::at(&std::env::temp_dir())
     }
 
-    pub fn at(parent: &Path) -> Self {
+    pub(crate) fn at(parent: &Path) -> Self {
         let dir = TempDir::new_in(parent).unwrap();
         let store = Store::open(&dir.path().join("store")).unwrap();
         Self { dir, store }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// Makes an empty directory beside the store.
-    pub fn make_dir(&self, name: &str) -> PathBuf {
+    pub(crate) fn make_dir(&self, name: &str) -> PathBuf {
         let path = self.path(name);
         fs::create_dir(&path).unwrap();
         path
     }
 
     /// Checks `tree` out beside the store.
-    pub fn checkout(&self, name: &str, tree: &Tree) -> PathBuf {
+    pub(crate) fn checkout(&self, name: &str, tree: &Tree) -> PathBuf {
         let path = self.make_dir(name);
         checkout(&self.store, tree, &path, &Cancel::new()).unwrap();
         path
@@ -55,7 +55,7 @@ impl Bench {
 /// Waits until nothing is in staging, but for what an open store holds itself: the thread that
 /// removes old generations may still be at it.
 #[track_caller]
-pub fn settle(store: &Store) {
+pub(crate) fn settle(store: &Store) {
     let start = Instant::now();
     loop {
         let left: Vec<_> = fs::read_dir(store.dir().join("staging"))
@@ -72,7 +72,7 @@ pub fn settle(store: &Store) {
 }
 
 /// Whether the test may do what only root may; says so once per test if not.
-pub fn privileged(test: &str) -> bool {
+pub(crate) fn privileged(test: &str) -> bool {
     let privileged = rustix::process::geteuid().is_root();
     if !privileged {
         eprintln!("skipped: {test} (needs root)");
@@ -81,17 +81,17 @@ pub fn privileged(test: &str) -> bool {
 }
 
 /// An overlay that is attached nowhere; it goes with this value.
-pub struct Overlay {
+pub(crate) struct Overlay {
     _mount: OwnedFd,
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
 }
 
 /// Mounts an overlay as the sandbox does it, `lowers` topmost first.
-pub fn overlay(lowers: &[PathBuf], upper: &Path, work: &Path) -> std::io::Result<Overlay> {
+pub(crate) fn overlay(lowers: &[PathBuf], upper: &Path, work: &Path) -> std::io::Result<Overlay> {
     overlay_with(lowers, upper, work, "off")
 }
 
-pub fn overlay_with(
+pub(crate) fn overlay_with(
     lowers: &[PathBuf],
     upper: &Path,
     work: &Path,
@@ -121,7 +121,7 @@ pub fn overlay_with(
 }
 
 /// Two trees as text, where they differ: names, and the first entries that aren't equal.
-pub fn difference(a: &Tree, b: &Tree) -> String {
+pub(crate) fn difference(a: &Tree, b: &Tree) -> String {
     let mut text = String::new();
     let (mut left, mut right) = (a.entries().iter().peekable(), b.entries().iter().peekable());
     while left.peek().is_some() || right.peek().is_some() {
@@ -136,7 +136,7 @@ pub fn difference(a: &Tree, b: &Tree) -> String {
 
 /// Asserts that two trees are equal in everything, times too.
 #[track_caller]
-pub fn assert_same(a: &Tree, b: &Tree) {
+pub(crate) fn assert_same(a: &Tree, b: &Tree) {
     assert!(a == b, "{}", difference(a, b));
     assert_eq!(a.digest(), b.digest());
 }

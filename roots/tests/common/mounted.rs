@@ -7,14 +7,14 @@ use std::process::Command;
 use tempfile::TempDir;
 
 /// A mounted file system; unmounted on drop.
-pub struct Mounted {
+pub(crate) struct Mounted {
     _dir: TempDir,
     at: PathBuf,
 }
 
 impl Mounted {
     /// `None` where the tools or the kernel don't have it.
-    pub fn new(kind: &str, megabytes: u64) -> Option<Self> {
+    pub(crate) fn new(kind: &str, megabytes: u64) -> Option<Self> {
         let dir = TempDir::new().unwrap();
         let at = dir.path().join("mnt");
         std::fs::create_dir(&at).unwrap();
@@ -29,7 +29,7 @@ impl Mounted {
         Some(Self { _dir: dir, at })
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.at
     }
 }

@@ -10,7 +10,7 @@ use rootbuild_cache::{Entry, Kind, Meta, Mtime, Store, Tree};
 
 /// One entry to be: where and what, in a form that shrinks well.
 #[derive(Debug, Clone)]
-pub struct Seed {
+pub(crate) struct Seed {
     parent: Index,
     name: Vec<u8>,
     kind: KindSeed,
@@ -110,14 +110,14 @@ fn meta(privileged: bool) -> impl Strategy<Value = MetaSeed> {
 }
 
 /// Seeds for [`tree`].
-pub fn seeds(privileged: bool, most: usize) -> impl Strategy<Value = Vec<Seed>> {
+pub(crate) fn seeds(privileged: bool, most: usize) -> impl Strategy<Value = Vec<Seed>> {
     let seed = (any::<Index>(), name(), kind(privileged), meta(privileged))
         .prop_map(|(parent, name, kind, meta)| Seed { parent, name, kind, meta });
     prop::collection::vec(seed, 0..most)
 }
 
 /// The tree that the seeds stand for; contents go to the store.
-pub fn tree(store: &Store, seeds: &[Seed]) -> Tree {
+pub(crate) fn tree(store: &Store, seeds: &[Seed]) -> Tree {
     let root_meta = seeds
         .first()
         .map_or_else(|| Meta { mode: 0o755, ..Meta::default() }, |seed| seed.meta.meta(&KindSeed::Directory));
