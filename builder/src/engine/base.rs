@@ -20,6 +20,7 @@ pub fn source(base: &Base) -> Box<dyn BaseSource> {
             releasever: rpm.releasever.clone(),
         }),
         BaseKind::Debian(debian) => Box::new(DebianBase {
+            name: base.name.clone(),
             suite: debian.suite.value.clone(),
             packages: values(&debian.packages),
             mirror: value(&debian.mirror),

@@ -178,11 +178,7 @@ impl Engine {
         }
     }
 
-    async fn publish(
-        self: &Arc<Self>,
-        name: &str,
-        tree: Digest,
-    ) -> Result<(Published, bool), StepError> {
+    async fn publish(self: &Arc<Self>, name: &str, tree: Digest) -> Result<(Published, bool), StepError> {
         let (engine, name) = (Arc::clone(self), name.to_owned());
         let _permit = self.permit().await?;
         blocking(move || {
