@@ -1,5 +1,5 @@
-//! Roots of failed steps: `<store>/failed/<name>/`, with `root`, or `upper` and `work`, and
-//! `failed.json`, which names the tree that an upper side lies over.
+//! Roots of failed steps: `<store>/failed/<name>/`, with `root` or `upper`, and `failed.json`, which
+//! names the tree that an upper side lies over.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -33,13 +33,11 @@ pub(super) fn keep(store: &Store, name: &str, side: &Side, staging: &Path) -> Re
     check_name(name)?;
     let dir = staging.join("failed");
     DirBuilder::new().mode(0o700).create(&dir).map_err(failed("make", &dir))?;
-    let (parent, moves) = match side {
-        Side::Plain { root, .. } => (None, vec![(root, "root")]),
-        Side::Overlay { upper, work, parent, .. } => (Some(*parent), vec![(upper, "upper"), (work, "work")]),
+    let (parent, (from, to)) = match side {
+        Side::Plain { root, .. } => (None, (root, "root")),
+        Side::Overlay { upper, parent, .. } => (Some(*parent), (upper, "upper")),
     };
-    for (from, to) in moves {
-        durable::rename(from, &dir.join(to))?;
-    }
+    durable::rename(from, &dir.join(to))?;
     let text = serde_json::to_vec(&Failed { parent }).map_err(|error| failed("write", &dir)(error.into()))?;
     durable::write_atomic(&dir.join("failed.json"), &text, 0o644)?;
     let home = home(store);
@@ -57,6 +55,10 @@ fn set_aside(from: &Path, to: &Path) -> Result<(), WorkingError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", from)(error)),
         _ => Ok(()),
     }
+}
+
+fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
 }
 
 fn read(dir: &Path) -> Result<Option<Failed>, WorkingError> {
@@ -97,20 +99,24 @@ pub fn failed_root(store: &Store, name: &str) -> Result<Option<RootMount>, Worki
     let Some(Failed { parent }) = read(&dir)? else { return Ok(None) };
     let Some(parent) = parent else { return Ok(Some(RootMount::Plain(dir.join("root")))) };
     let tree = store.tree(&parent)?;
+    // A work directory that a volatile mount left is refused by the next mount: each gets a new one.
+    let work = dir.join("work");
+    if is_there(&work) {
+        let staging = store.staging("work")?;
+        set_aside(&work, &staging.path().join("older"))?;
+        staging.remove()?;
+    }
+    DirBuilder::new().mode(0o700).create(&work).map_err(failed("make", &work))?;
     // No lock needs to outlive this: what a failed root stands on is never pruned.
     let chain = lowers::chain_or_checkout(store, &parent, &tree, &Cancel::new())?;
-    Ok(Some(RootMount::Overlay {
-        lowers: chain.directories.clone(),
-        upper: dir.join("upper"),
-        work: dir.join("work"),
-    }))
+    Ok(Some(RootMount::Overlay { lowers: chain.directories.clone(), upper: dir.join("upper"), work }))
 }
 
 /// Forgets the failed root of `name`, if there is one.
 pub fn drop_failed(store: &Store, name: &str) -> Result<(), WorkingError> {
     check_name(name)?;
     let dir = home(store).join(name);
-    if dir.symlink_metadata().is_err() {
+    if !is_there(&dir) {
         return Ok(());
     }
     let staging = store.staging("failed")?;
