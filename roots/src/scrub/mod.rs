@@ -26,9 +26,9 @@ pub(crate) use upper::{left_over, remove_left_over, whiteout};
 /// Where a systemd would be, that writes a machine-id where it finds none.
 const SYSTEMD: [&str; 2] = ["usr/lib/systemd/systemd", "lib/systemd/systemd"];
 
-/// Who owns a machine-id that is made here, and its mode.
-fn machine_id() -> Meta {
-    Meta { mode: 0o444, ..Meta::default() }
+/// A machine-id that is made here: it belongs to whom its directory does.
+fn machine_id((uid, gid): (u32, u32)) -> Meta {
+    Meta { mode: 0o444, uid, gid, ..Meta::default() }
 }
 
 /// Applies [`RULES`] to a whole root in a plain directory. Never follows a symbolic link.
@@ -112,7 +112,10 @@ fn one(dir: &Arc<Dir>, name: &[u8], action: Action, upper: bool, systemd: bool) 
         (Action::EmptyFile, Some(stat)) if stat.kind == FileType::RegularFile && stat.size > 0 => {
             make_empty(dir, name, &meta_of(&stat))
         }
-        (Action::EmptyFile, None) if systemd => make_empty(dir, name, &machine_id()),
+        (Action::EmptyFile, None) if systemd => {
+            let owner = fd::stat(dir.fd()?)?;
+            make_empty(dir, name, &machine_id((owner.uid, owner.gid)))
+        }
         _ => Ok(()),
     }
 }

@@ -74,11 +74,11 @@ fn emptied(tree: &Tree, path: &[u8]) -> Option<LeftOver> {
             }
         }
         None => {
-            let in_directory = tree.get(fd::split(path).0).is_some_and(|dir| dir.kind == Kind::Directory);
-            if !in_directory || !SYSTEMD.iter().any(|path| tree.get(path.as_bytes()).is_some()) {
+            let directory = tree.get(fd::split(path).0).filter(|dir| dir.kind == Kind::Directory)?;
+            if !SYSTEMD.iter().any(|path| tree.get(path.as_bytes()).is_some()) {
                 return None;
             }
-            machine_id()
+            machine_id((directory.meta.uid, directory.meta.gid))
         }
     };
     Some(LeftOver { path: path.to_vec(), empty_file: Some(meta), directory_time: None })

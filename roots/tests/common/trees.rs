@@ -204,7 +204,9 @@ impl MetaSeed {
             xattrs.push((b"system.posix_acl_default".to_vec(), acl(0o750)));
         }
         xattrs.sort();
-        let mode = if symlink { 0o777 } else { self.mode };
+        // Who isn't root must be let into directories.
+        let entered = if directory && !rustix::process::geteuid().is_root() { 0o700 } else { 0 };
+        let mode = if symlink { 0o777 } else { self.mode | entered };
         Meta { mode, uid: self.uid, gid: self.gid, mtime: self.mtime, xattrs }
     }
 }
