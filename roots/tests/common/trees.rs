@@ -118,9 +118,9 @@ pub(crate) fn seeds(privileged: bool, most: usize) -> impl Strategy<Value = Vec<
 
 /// The tree that the seeds stand for; contents go to the store.
 pub(crate) fn tree(store: &Store, seeds: &[Seed]) -> Tree {
-    let root_meta = seeds
-        .first()
-        .map_or_else(|| Meta { mode: 0o755, ..Meta::default() }, |seed| seed.meta.meta(&KindSeed::Directory));
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let plain = Meta { mode: 0o755, uid, gid, ..Meta::default() };
+    let root_meta = seeds.first().map_or(plain, |seed| seed.meta.meta(&KindSeed::Directory));
     let mut entries = vec![Entry { path: Vec::new(), meta: root_meta, kind: Kind::Directory }];
     let mut directories = vec![Vec::new()];
     for seed in seeds {
