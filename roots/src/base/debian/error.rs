@@ -1,130 +1,102 @@
-//! What can go wrong with a base from a Debian archive.
+//! What can go wrong with a Debian base.
 
-/// A base couldn't be made from a Debian archive.
+/// A Debian base couldn't be installed.
 #[derive(Debug, thiserror::Error)]
 pub enum DebianError {
-    /// The archive doesn't have the suite.
-    #[error("the archive {mirror} has no suite `{suite}`")]
-    UnknownSuite {
+    /// The mirror doesn't have the suite.
+    #[error("there is no suite `{suite}` at {mirror}")]
+    Suite {
         /// The suite.
         suite: String,
-        /// The archive's URL.
+        /// The mirror's URL.
         mirror: String,
     },
-    /// The archive can't be reached.
-    #[error("can't reach the Debian archive {mirror}: {message}")]
+    /// The suite doesn't have a component.
+    #[error("the suite `{suite}` has no component `{component}`")]
+    Component {
+        /// The suite.
+        suite: String,
+        /// The component.
+        component: String,
+    },
+    /// The mirror can't be reached.
+    #[error("can't reach the mirror: {message}")]
     Unreachable {
-        /// The archive's URL.
-        mirror: String,
-        /// Why.
+        /// What apt says, with the URL.
         message: String,
     },
-    /// The archive isn't signed by a key that is trusted.
-    #[error("the archive's signature can't be trusted: {0}")]
-    Untrusted(String),
-    /// The suite has no such packages.
-    #[error("the suite `{suite}` has no package {}", packages.iter().map(|p| format!("`{p}`")).collect::<Vec<_>>().join(", "))]
-    UnknownPackage {
+    /// The suite doesn't have these packages.
+    #[error("the suite `{suite}` has no {}", list(packages))]
+    Packages {
         /// The suite.
         suite: String,
-        /// The packages.
+        /// The packages, as they were asked for.
         packages: Vec<String>,
     },
-    /// A name that can't be one of a package, suite or component.
+    /// A string that can't be a name of what it should be, and might be taken for something else.
     #[error("`{0}` can't be the name of a package, suite or component")]
-    BadName(String),
-    /// mmdebstrap failed for another reason.
+    Name(String),
+    /// What a mirror says isn't signed by a key that is trusted.
+    #[error("the mirror can't be trusted: {message}")]
+    Untrusted {
+        /// What apt says.
+        message: String,
+        /// The keyring of the base, if it has its own.
+        keyring: Option<String>,
+    },
+    /// What a mirror says is signed, but too old.
+    #[error("the mirror is out of date: {0}")]
+    Expired(String),
+    /// Packages can't be installed together.
+    #[error("the packages can't be installed together\n{0}")]
+    Conflict(String),
+    /// A package's own script, or dpkg, failed.
+    #[error("can't install the packages\n{0}")]
+    Install(String),
+    /// The disk is full.
+    #[error("there is no room for the packages on the store's file system")]
+    Full,
+    /// Anything else.
     #[error("mmdebstrap failed\n{0}")]
     Failed(String),
+}
+
+fn list(packages: &[String]) -> String {
+    let quoted: Vec<_> = packages.iter().map(|package| format!("`{package}`")).collect();
+    let what = if packages.len() == 1 { "package" } else { "packages" };
+    format!("{what} {}", quoted.join(", "))
 }
 
 impl DebianError {
     /// What to do next, if there is something to say.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
-        Some(
-            match self {
-                Self::UnknownSuite { .. } => {
-                    "suites are named like \"bookworm\"; old ones move to archive.debian.org: name it as `mirror`"
-                }
-                Self::Unreachable { .. } => "check the network, or name another archive as `mirror`",
-                Self::Untrusted(_) => {
-                    "name the keyring that signs the suite as `keyring`, or install debian-archive-keyring"
-                }
-                Self::UnknownPackage { .. } => "a package may be in another component: see `components`",
-                Self::BadName(_) | Self::Failed(_) => return None,
+        Some(match self {
+            Self::Suite { suite, .. } if super::sources::is_archived(suite) => {
+                "old releases are at http://archive.debian.org/debian: name it as the base's `mirror`".to_owned()
             }
-            .to_owned(),
-        )
-    }
-
-    /// What mmdebstrap's last lines mean.
-    pub(super) fn of(tail: &str, suite: &str, mirror: &str) -> Self {
-        let line_with =
-            |words: &[&str]| tail.lines().find(|line| words.iter().any(|word| line.contains(word)));
-        let mut packages: Vec<String> = tail.lines().filter_map(missing_package).collect();
-        packages.dedup();
-        if !packages.is_empty() {
-            return Self::UnknownPackage { suite: suite.to_owned(), packages };
-        }
-        if let Some(line) = line_with(&["NO_PUBKEY", "BADSIG", "EXPKEYSIG", "REVKEYSIG", "is not signed"]) {
-            return Self::Untrusted(stripped(line));
-        }
-        if line_with(&["does not have a Release file", "404  Not Found"]).is_some() {
-            return Self::UnknownSuite { suite: suite.to_owned(), mirror: mirror.to_owned() };
-        }
-        let unreachable =
-            ["Could not resolve", "Could not connect", "Temporary failure", "Connection failed"];
-        if let Some(line) = line_with(&unreachable) {
-            return Self::Unreachable { mirror: mirror.to_owned(), message: stripped(line) };
-        }
-        let errors: Vec<&str> =
-            tail.lines().filter(|line| line.starts_with("E:") || line.starts_with("W:")).collect();
-        Self::Failed(if errors.is_empty() { tail.to_owned() } else { errors.join("\n") })
-    }
-}
-
-/// The package that apt says it doesn't have.
-fn missing_package(line: &str) -> Option<String> {
-    let line = stripped(line);
-    if let Some(name) = line.strip_prefix("Unable to locate package ") {
-        return Some(name.trim().to_owned());
-    }
-    let name = line.strip_prefix("Package '")?.strip_suffix("' has no installation candidate")?;
-    Some(name.to_owned())
-}
-
-/// A message of apt's without its `E: `.
-fn stripped(line: &str) -> String {
-    let line = line.trim();
-    ["E: ", "W: ", "Err:"].iter().find_map(|prefix| line.strip_prefix(prefix)).unwrap_or(line).to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_apt_says_becomes_an_error_of_its_own() {
-        for (tail, expected) in [
-            (
-                "I: x\nE: Unable to locate package nope\nE: apt-get failed",
-                "the suite `sid` has no package `nope`",
-            ),
-            ("E: Package 'awk' has no installation candidate", "the suite `sid` has no package `awk`"),
-            ("W: GPG error: http://m sid InRelease: NO_PUBKEY 1", "the archive's signature can't be trusted"),
-            (
-                "E: The repository 'http://m sid Release' does not have a Release file.",
-                "the archive http://m has no suite",
-            ),
-            (
-                "Err:1 http://m sid\n  Could not resolve 'm'",
-                "can't reach the Debian archive http://m: Could not",
-            ),
-            ("I: a\nE: setup failed: x", "mmdebstrap failed\nE: setup failed: x"),
-        ] {
-            let error = DebianError::of(tail, "sid", "http://m").to_string();
-            assert!(error.starts_with(expected), "{tail:?} gave {error}");
-        }
+            Self::Suite { .. } => "check the spelling of `suite`, or name a `mirror` that has it".to_owned(),
+            Self::Component { .. } => {
+                "Debian's are `main`, `contrib`, `non-free`, `non-free-firmware` (from bookworm on)".to_owned()
+            }
+            Self::Unreachable { .. } => {
+                "check the network and the proxy (`http_proxy`), or name another `mirror` in the base".to_owned()
+            }
+            Self::Packages { .. } => {
+                "check the spelling at https://packages.debian.org; it may be in another of the `components`"
+                    .to_owned()
+            }
+            Self::Name(_) => "write one name per string: `[\"a\", \"b\"]`".to_owned(),
+            Self::Untrusted { keyring: Some(keyring), .. } => {
+                format!("`{keyring}` doesn't hold the key that signs the suite")
+            }
+            Self::Untrusted { keyring: None, .. } => {
+                "apt-get install debian-archive-keyring, or name the `keyring` that signs the suite in the base"
+                    .to_owned()
+            }
+            Self::Expired(_) => "use another mirror, or check this machine's clock".to_owned(),
+            Self::Full => "make room, e.g. with `rootbuild cache gc`".to_owned(),
+            Self::Conflict(_) | Self::Install(_) | Self::Failed(_) => return None,
+        })
     }
 }

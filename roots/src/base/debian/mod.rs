@@ -1,101 +1,138 @@
-//! A base from a Debian archive, by mmdebstrap.
+//! A base installed from a Debian archive by mmdebstrap.
+//!
+//! Packages come as they are now: the same definition gives what the archive has on the day it is
+//! built, and keeps that until the definition changes. Everything else is made the same every time,
+//! as far as packages allow it (some make keys of their own when they are installed: `openssh-server`
+//! does, so every root on such a base has the same ones unless a playbook makes others).
+
+mod command;
+mod error;
+mod facts;
+mod output;
+mod sources;
+
+#[cfg(test)]
+mod tests;
 
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use rootbuild_cache::{KeyHasher, LayerKey};
-use serde_json::json;
+use rootbuild_cache::{Digest, KeyHasher, LayerKey};
 
-use super::inroot::{open_in, remove_in};
 use super::{BaseContext, BaseError, BaseSource, named_file};
+use crate::cancel::Cancel;
 use crate::process::{self, ProcessError};
 use crate::progress::StepEvent;
 
-mod error;
-mod release;
-mod sources;
-
 pub use error::DebianError;
-use sources::Entry;
 
-/// The semantic version of what this step does; bumped when the same inputs give another root.
-const STEP_VERSION: u32 = 1;
+use command::Layout;
+use output::Watcher;
 
-/// The host's tools, and the Debian packages they are in.
-const TOOLS: [(&str, &str); 4] =
-    [("mmdebstrap", "mmdebstrap"), ("apt-get", "apt"), ("unshare", "util-linux"), ("setpriv", "util-linux")];
+/// The semantic version of installing: part of every key, raised when the same definition would give
+/// another root.
+const VERSION: u32 = 1;
 
-/// Where distro-info says which suites a distribution has.
-const DISTRO_INFO: &str = "/usr/share/distro-info";
+/// Programs of the host that are needed, and the packages that they are in.
+const TOOLS: [(&str, &str); 5] = [
+    ("mmdebstrap", "mmdebstrap"),
+    ("apt-get", "apt"),
+    ("gpgv", "gpgv"),
+    ("unshare", "util-linux"),
+    ("setpriv", "util-linux"),
+];
 
-/// A base from a Debian archive, by mmdebstrap.
+/// A base installed from a Debian archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DebianBase {
-    /// The suite ("bookworm").
+    /// The base's name, for messages.
+    pub name: String,
+    /// The suite: `bookworm`.
     pub suite: String,
-    /// Packages beyond those of the variant.
+    /// Packages beyond those of the variant, in any form that `apt-get install` takes.
     pub packages: Vec<String>,
-    /// The archive's URL; `None`: as the host's own apt sources say, or mmdebstrap's default.
+    /// The archive's URL. `None`: where the host is a Debian, the archives that its own apt uses, with
+    /// updates and security updates if it uses those; else Debian's own.
     pub mirror: Option<String>,
     /// Components; empty: `main`.
     pub components: Vec<String>,
-    /// mmdebstrap's variant; `None`: `minbase`.
+    /// mmdebstrap's variant, that is which packages are installed in any case. `None`: `minbase`, the
+    /// essential and required ones and apt: some 80 packages, all that a service or Ansible counts on
+    /// but Python and an init system.
     pub variant: Option<String>,
-    /// The keyring (file or directory) that the archive is checked with; `None`: the host's.
+    /// The keyring, a file or a directory of them, of which one key must have signed the suite.
+    /// `None`: what the host's apt trusts.
     pub keyring: Option<PathBuf>,
 }
 
 impl DebianBase {
-    fn components(&self) -> Vec<String> {
-        if self.components.is_empty() { vec!["main".to_owned()] } else { self.components.clone() }
-    }
-
     fn variant(&self) -> &str {
         self.variant.as_deref().unwrap_or("minbase")
     }
 
-    /// Refuses names that mmdebstrap or apt would take for something else.
-    fn check(&self) -> Result<(), BaseError> {
-        let bad = |name: &str| {
+    fn components(&self) -> Vec<String> {
+        if self.components.is_empty() { vec!["main".to_owned()] } else { self.components.clone() }
+    }
+
+    /// Refuses names that mmdebstrap or apt would take for an option, or for several names.
+    fn check_names(&self) -> Result<(), BaseError> {
+        let bad = |name: &&String| {
             name.is_empty() || name.starts_with('-') || name.contains(|c: char| c == ',' || c.is_whitespace())
         };
-        let names =
-            [&self.suite].into_iter().chain(&self.packages).chain(&self.components).chain(&self.variant);
-        match names.into_iter().find(|name| bad(name)) {
-            Some(name) => Err(DebianError::BadName(name.clone()).into()),
+        let names = self.packages.iter().chain([&self.suite]).chain(&self.components);
+        match names.chain(&self.variant).chain(&self.mirror).find(bad) {
+            Some(name) => Err(DebianError::Name(name.clone()).into()),
             None => Ok(()),
         }
     }
 
-    /// Where packages come from; nothing: mmdebstrap knows.
-    fn entries(&self) -> Vec<Entry> {
-        match &self.mirror {
-            Some(uri) => {
-                let (suite, components) = (self.suite.clone(), self.components());
-                vec![Entry { uri: uri.clone(), suite, components, signed_by: None }]
-            }
-            None => {
-                let etc = Path::new("/etc");
-                sources::of_host(etc, Path::new(DISTRO_INFO), &self.suite, &self.components())
+    /// The keyring's content: one digest, or each file's with its name.
+    fn keyring_digests(&self) -> Result<Vec<(Vec<u8>, Digest)>, BaseError> {
+        let Some(keyring) = &self.keyring else { return Ok(Vec::new()) };
+        if !keyring.is_dir() {
+            return Ok(vec![(Vec::new(), Digest::of(&named_file(keyring, "the keyring")?))]);
+        }
+        let failed =
+            |error: std::io::Error| BaseError::file(keyring, format!("can't read the keyring: {error}"));
+        let mut files: Vec<PathBuf> = Vec::new();
+        for entry in fs::read_dir(keyring).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            // What apt reads in such a directory.
+            if path.extension().is_some_and(|extension| extension == "gpg" || extension == "asc") {
+                files.push(path);
             }
         }
+        if files.is_empty() {
+            return Err(BaseError::file(keyring, "the keyring holds no `.gpg` or `.asc` file"));
+        }
+        files.sort();
+        let digest = |path: PathBuf| {
+            let name = path.file_name().unwrap_or_default().as_encoded_bytes().to_vec();
+            Ok((name, Digest::of(&named_file(&path, "the keyring")?)))
+        };
+        files.into_iter().map(digest).collect()
     }
 }
 
 impl BaseSource for DebianBase {
+    /// A mirror that is named is part of the key; one that is found on the host isn't: the archive is
+    /// the same, and the same definition is to have the same key on every host.
     fn key(&self) -> Result<LayerKey, BaseError> {
-        self.check()?;
-        let mut hasher = KeyHasher::new("base debian", STEP_VERSION);
-        // The host's own mirrors are not in the key: they all serve the same archive.
-        let Self { suite, packages, mirror, components: _, variant: _, keyring } = self;
-        hasher.text("suite", suite).list("packages", packages);
-        hasher.text("mirror", mirror.as_deref().unwrap_or_default());
-        hasher.list("components", self.components()).text("variant", self.variant());
-        for file in keyring.iter().flat_map(|path| keyring_files(path)) {
-            hasher.bytes("keyring", &named_file(&file, "the keyring")?);
+        self.check_names()?;
+        let mut packages = self.packages.clone();
+        packages.sort();
+        packages.dedup();
+        let mut key = KeyHasher::new("base debian", VERSION);
+        key.text("suite", &self.suite)
+            .list("packages", packages)
+            .list("mirror", &self.mirror)
+            .list("components", self.components())
+            .text("variant", self.variant())
+            .text("arch", std::env::consts::ARCH);
+        for (name, digest) in self.keyring_digests()? {
+            key.bytes("keyring", &name).digest("content", &digest);
         }
-        Ok(LayerKey(hasher.finish()))
+        Ok(LayerKey(key.finish()))
     }
 
     fn build(&self, context: BaseContext<'_>, root: &Path) -> Result<serde_json::Value, BaseError> {
@@ -107,103 +144,73 @@ impl BaseSource for DebianBase {
                 return Err(BaseError::Tool { program, package });
             }
         }
-        self.check()?;
-        let entries = self.entries();
-        let mirror = entries.first().map_or("of mmdebstrap's choice", |entry| entry.uri.as_str());
-        (context.sink)(StepEvent::Phase("looking at the archive".to_owned()));
-        let date = match entries.first() {
-            Some(entry) => release::date(&entry.uri, &self.suite)?,
-            None => None,
+        self.check_names()?;
+        let (no_keys, no_keyrings) = (context.scratch.join("no-keys"), context.scratch.join("no-keyrings"));
+        fs::write(&no_keys, "").map_err(BaseError::io("write", &no_keys))?;
+        fs::create_dir_all(&no_keyrings).map_err(BaseError::io("make", &no_keyrings))?;
+        let layout = Layout {
+            root,
+            scratch: context.scratch,
+            no_keys: &no_keys,
+            no_keyrings: &no_keyrings,
+            etc: Path::new("/etc"),
         };
-        self.bootstrap(context, root, &entries, mirror, date)?;
-        // mmdebstrap leaves the host's name in the root.
-        remove_in(root, "etc", "hostname").map_err(BaseError::io("remove", &root.join("etc/hostname")))?;
-        Ok(json!({
+        (context.sink)(StepEvent::Phase(format!("preparing {}", self.suite)));
+        self.run(context, &layout)?;
+        facts::remove_what_is_the_hosts(root).map_err(BaseError::io("clean up", root))?;
+        if facts::has_ssh_host_keys(root) {
+            let name = &self.name;
+            (context.sink)(StepEvent::Warning(format!(
+                "the base `{name}` has SSH host keys: all roots made from it have the same"
+            )));
+        }
+        let packages = facts::packages(root).map_err(BaseError::io("read the package database of", root))?;
+        Ok(serde_json::json!({
             "source": "debian",
             "suite": self.suite,
             "variant": self.variant(),
-            "release_date": date,
-            "archives": entries.iter().map(Entry::line).collect::<Vec<_>>(),
-            "packages": packages(root)?,
+            "components": self.components(),
+            "mirror": self.mirror,
+            "archives": command::archives(self, layout.etc),
+            "packages": packages,
         }))
     }
 }
 
 impl DebianBase {
-    fn bootstrap(
-        &self,
-        context: BaseContext<'_>,
-        root: &Path,
-        entries: &[Entry],
-        mirror: &str,
-        date: Option<u64>,
-    ) -> Result<(), BaseError> {
-        // mmdebstrap wants to be able to look at it as another user.
-        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(root, open).map_err(BaseError::io("open", root))?;
-        let mut command = process::tool("unshare");
-        command.args(["--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--mount-proc"]);
-        command.args(["--propagation", "private", "--", "mmdebstrap", "--mode=root", "--format=directory"]);
-        command.arg(format!("--variant={}", self.variant()));
-        command.arg(format!("--components={}", self.components().join(",")));
-        if !self.packages.is_empty() {
-            command.arg(format!("--include={}", self.packages.join(",")));
+    fn run(&self, context: BaseContext<'_>, layout: &Layout<'_>) -> Result<(), BaseError> {
+        let watcher = Watcher::new(context.sink);
+        // Its own flag, so that a run that can't succeed any more can be ended.
+        let end = Cancel::new();
+        let also = end.clone();
+        let guard = context.cancel.on_cancel(move || also.cancel());
+        let mut command = command::mmdebstrap(self, layout);
+        for (variable, proxy) in sources::host_proxies(&end)? {
+            command.env(variable, proxy);
         }
-        if let Some(keyring) = &self.keyring {
-            let mut option = std::ffi::OsString::from("--keyring=");
-            option.push(keyring);
-            command.arg(option);
-        }
-        command.arg("--").arg(&self.suite).arg(root);
-        command.args(entries.iter().map(Entry::line));
-        command.env("HOME", context.scratch).env("DEBIAN_FRONTEND", "noninteractive");
-        if let Some(date) = date {
-            command.env("SOURCE_DATE_EPOCH", date.to_string());
-        }
-        let result = process::run(command, context.cancel, &|line| {
-            (context.sink)(StepEvent::Line(line.to_owned()));
-            if let Some(phase) = line.strip_prefix("I: ").and_then(|phase| phase.strip_suffix("...")) {
-                (context.sink)(StepEvent::Phase(phase.to_owned()));
-            } else if let Some(warning) = line.strip_prefix("W: ") {
-                (context.sink)(StepEvent::Warning(warning.to_owned()));
+        let result = process::run(command, &end, &|line| {
+            if watcher.see(line) {
+                end.cancel();
             }
         });
+        drop(guard);
+        context.cancel.check()?;
         match result {
-            Err(ProcessError::Failed { tail, .. }) => Err(DebianError::of(&tail, &self.suite, mirror).into()),
-            other => Ok(other?),
+            Ok(()) => Ok(()),
+            Err(ProcessError::Failed { tail, .. }) => {
+                Err(watcher.explain(&self.suite, &tail, self.shown_keyring()).into())
+            }
+            Err(ProcessError::Cancelled(_)) => match watcher.missing_component() {
+                Some(component) => {
+                    Err(DebianError::Component { suite: self.suite.clone(), component }.into())
+                }
+                None => Err(DebianError::Failed(String::new()).into()),
+            },
+            Err(other) => Err(other.into()),
         }
     }
-}
 
-/// The files of a keyring: itself, or what is in the directory, sorted.
-fn keyring_files(path: &Path) -> Vec<PathBuf> {
-    let Ok(dir) = fs::read_dir(path) else { return vec![path.to_owned()] };
-    let mut files: Vec<PathBuf> =
-        dir.flatten().map(|entry| entry.path()).filter(|file| file.is_file()).collect();
-    files.sort();
-    files
-}
-
-/// What is installed, as the root's own dpkg knows it.
-fn packages(root: &Path) -> Result<Vec<serde_json::Value>, BaseError> {
-    const STATUS: &str = "var/lib/dpkg/status";
-    let mut text = String::new();
-    open_in(root, STATUS)
-        .and_then(|mut file| file.read_to_string(&mut text))
-        .map_err(BaseError::io("read", &root.join(STATUS)))?;
-    let field = |stanza: &str, name: &str| -> Option<String> {
-        let value = stanza.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-        value.map(str::to_owned)
-    };
-    let mut packages = Vec::new();
-    for stanza in text.split("\n\n") {
-        if field(stanza, "Status").is_some_and(|status| status.ends_with(" installed")) {
-            packages.push(json!({
-                "name": field(stanza, "Package"),
-                "version": field(stanza, "Version"),
-                "arch": field(stanza, "Architecture"),
-            }));
-        }
+    fn shown_keyring(&self) -> Option<String> {
+        self.keyring.as_ref().map(|keyring| keyring.display().to_string())
     }
-    Ok(packages)
 }

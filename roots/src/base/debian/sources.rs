@@ -1,219 +1,272 @@
-//! Where Debian packages come from: told, or taken from the host's own apt sources. A host behind a
-//! proxy or with a mirror beside it has said there already how its archive is reached.
+//! Where packages come from: the host's own apt sources, if it is a Debian.
 
-use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// An archive as apt's sources name it.
+use crate::cancel::Cancel;
+use crate::process::{self, ProcessError};
+
+/// The keys of Debian's own archive, on the host and in every root that has apt.
+pub(super) const DEBIAN_KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// Releases that the ordinary mirrors don't have any more.
+const ARCHIVED: [&str; 8] = ["etch", "lenny", "squeeze", "wheezy", "jessie", "stretch", "buster", "sarge"];
+
+/// Names that are Debian's, but no release's: they have no updates and no security archive beside them.
+const ROLLING: [&str; 5] = ["sid", "unstable", "testing", "experimental", "rc-buggy"];
+
+/// Releases, and names for them.
+const RELEASES: [&str; 8] =
+    ["stable", "oldstable", "oldoldstable", "bullseye", "bookworm", "trixie", "forky", "duke"];
+
+/// What the host's own release has beside it, that a root should have too.
+const BESIDES: [&str; 3] = ["", "-updates", "-security"];
+
+/// Whether a suite is so old that it was moved away.
+pub(super) fn is_archived(suite: &str) -> bool {
+    ARCHIVED.contains(&suite)
+}
+
+/// One archive in apt's configuration, in either of its formats.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) uri: String,
-    pub(super) suite: String,
-    pub(super) components: Vec<String>,
-    /// `signed-by` as it was given: a keyring's path.
-    pub(super) signed_by: Option<String>,
+struct Source {
+    uri: String,
+    suite: String,
+    components: Vec<String>,
 }
 
-impl Entry {
-    /// As a line of sources.list.
-    pub(super) fn line(&self) -> String {
-        let options = self.signed_by.as_ref().map_or_else(String::new, |path| format!("[signed-by={path}] "));
-        format!("deb {options}{} {} {}", self.uri, self.suite, self.components.join(" "))
+/// Lines for the root's `sources.list`, made from the host's own: its archives, for another suite.
+/// `None` where the host is no Debian, its sources say nothing of use, or the suite isn't Debian's.
+pub(super) fn from_host(etc: &Path, suite: &str, components: &[String], signed: bool) -> Option<Vec<String>> {
+    let release = std::fs::read_to_string(etc.join("os-release")).ok()?;
+    if os_release(&release, "ID") != Some("debian") {
+        return None;
     }
-}
-
-/// What the suites of one release end in, beside nothing.
-const POCKETS: [&str; 3] = ["", "-updates", "-security"];
-
-/// Suites that have no pockets.
-const ROLLING: [&str; 4] = ["sid", "unstable", "experimental", "rc-buggy"];
-
-/// The entries for `suite` as this host would reach it; none where it isn't of the host's family.
-pub(super) fn of_host(etc: &Path, distro_info: &Path, suite: &str, components: &[String]) -> Vec<Entry> {
-    let release = fs::read_to_string(etc.join("os-release")).unwrap_or_default();
-    let field = |name: &str| {
-        let value = release.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-        value.map(|value| value.trim_matches(['"', '\'']).to_owned()).unwrap_or_default()
-    };
-    let (family, codename) = (field("ID"), field("VERSION_CODENAME"));
-    if !is_of_family(distro_info, &family, suite) {
-        return Vec::new();
+    // Debian's testing has no name in its os-release.
+    let host = os_release(&release, "VERSION_CODENAME").unwrap_or("testing");
+    let debians =
+        RELEASES.contains(&suite) || ROLLING.contains(&suite) || is_archived(suite) || suite == host;
+    if !debians {
+        return None;
     }
-    let entries = read(etc);
-    let mut found = Vec::new();
-    for pocket in POCKETS {
-        if !pocket.is_empty() && ROLLING.contains(&suite) {
-            continue;
-        }
-        let own = format!("{codename}{pocket}");
-        let is_own = |entry: &&Entry| entry.suite == own && entry.components.iter().any(|c| c == "main");
-        for entry in entries.iter().filter(is_own) {
-            let mut entry = entry.clone();
-            entry.suite = format!("{suite}{pocket}");
-            entry.components = components.to_vec();
-            if !found.contains(&entry) {
-                found.push(entry);
-            }
+    let sources = read_sources(etc);
+    let alone = ROLLING.contains(&suite) || is_archived(suite);
+    let options = if signed { format!("[signed-by={DEBIAN_KEYRING}] ") } else { String::new() };
+    let mut lines: Vec<String> = Vec::new();
+    for beside in BESIDES.into_iter().filter(|beside| beside.is_empty() || !alone) {
+        let found = sources.iter().find(|source| {
+            let (name, rest) = split(&source.suite);
+            rest == beside
+                && (name == host || RELEASES.contains(&name) || ROLLING.contains(&name))
+                && source.components.iter().any(|component| component == "main")
+        });
+        if let Some(source) = found {
+            lines.push(format!("deb {options}{} {suite}{beside} {}", source.uri, components.join(" ")));
+        } else if beside.is_empty() {
+            return None;
         }
     }
-    found
+    Some(lines)
 }
 
-/// Whether `suite` is one of the distribution `family`, as distro-info knows.
-fn is_of_family(distro_info: &Path, family: &str, suite: &str) -> bool {
-    if family == "debian" && (ROLLING.contains(&suite) || ["stable", "testing", "oldstable"].contains(&suite))
-    {
-        return true;
+/// A suite's release and what stands behind it: `bookworm` and `-security`.
+fn split(suite: &str) -> (&str, &str) {
+    // Not `rc-buggy`.
+    if ROLLING.contains(&suite) {
+        return (suite, "");
     }
-    let known = |family: &str| {
-        let table = fs::read_to_string(distro_info.join(format!("{family}.csv"))).unwrap_or_default();
-        // version,codename,series,created,...
-        table.lines().skip(1).any(|line| line.split(',').nth(2) == Some(suite))
-    };
-    ["debian", "ubuntu"].contains(&family) && known(family)
+    suite.split_at(suite.find(['-', '/']).unwrap_or(suite.len()))
 }
 
-/// All entries for binary packages in the host's apt sources.
-fn read(etc: &Path) -> Vec<Entry> {
+fn os_release<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
+    Some(value.trim().trim_matches(['"', '\'']))
+}
+
+/// All enabled archives of packages, in the order in which apt reads them.
+fn read_sources(etc: &Path) -> Vec<Source> {
     let apt = etc.join("apt");
     let mut files = vec![apt.join("sources.list")];
-    if let Ok(dir) = fs::read_dir(apt.join("sources.list.d")) {
-        let mut more: Vec<_> = dir.flatten().map(|entry| entry.path()).collect();
-        more.sort();
-        files.extend(more);
-    }
-    let mut entries = Vec::new();
+    let mut parts: Vec<PathBuf> = std::fs::read_dir(apt.join("sources.list.d"))
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect();
+    parts.sort();
+    files.extend(parts);
+    let mut found = Vec::new();
     for file in files {
-        let text = fs::read_to_string(&file).unwrap_or_default();
+        let Ok(text) = std::fs::read_to_string(&file) else { continue };
         match file.extension().and_then(|extension| extension.to_str()) {
-            Some("list") => entries.extend(text.lines().filter_map(one_line)),
-            Some("sources") => entries.extend(stanzas(&text)),
+            Some("list") => found.extend(text.lines().flat_map(one_line)),
+            Some("sources") => found.extend(deb822(&text)),
             _ => {}
         }
     }
-    entries
+    // Others (`cdrom:`, `mirror+file:`) are of no use in a root.
+    found.retain(|source| source.uri.starts_with("http://") || source.uri.starts_with("https://"));
+    found
 }
 
-/// A line of sources.list.
-fn one_line(line: &str) -> Option<Entry> {
-    let rest = line.split('#').next()?.trim().strip_prefix("deb")?;
-    if !rest.starts_with([' ', '\t']) {
-        return None;
+/// `deb [option=value …] URI suite component …`
+fn one_line(line: &str) -> Option<Source> {
+    let line = line.split('#').next()?.trim();
+    let mut rest = line.strip_prefix("deb")?.strip_prefix([' ', '\t'])?.trim_start();
+    if let Some(options) = rest.strip_prefix('[') {
+        rest = options.split_once(']')?.1;
     }
-    let rest = rest.trim_start();
-    let (options, rest) = match rest.strip_prefix('[') {
-        Some(rest) => rest.split_once(']')?,
-        None => ("", rest),
-    };
     let mut words = rest.split_whitespace().map(str::to_owned);
-    let (uri, suite) = (words.next()?, words.next()?);
-    let signed_by = options.split_whitespace().find_map(|option| option.strip_prefix("signed-by="));
-    Some(Entry { uri, suite, components: words.collect(), signed_by: signed_by.map(str::to_owned) })
+    Some(Source { uri: words.next()?, suite: words.next()?, components: words.collect() })
 }
 
-/// The stanzas of a deb822 file.
-fn stanzas(text: &str) -> Vec<Entry> {
-    let mut entries = Vec::new();
+/// Paragraphs of `Key: value`, where lines that begin with a space go on.
+fn deb822(text: &str) -> Vec<Source> {
+    let mut found = Vec::new();
     let mut fields: Vec<(String, String)> = Vec::new();
     for line in text.lines().chain([""]) {
         if line.starts_with('#') {
             continue;
         }
         if line.trim().is_empty() {
-            entries.extend(stanza(&std::mem::take(&mut fields)));
+            found.extend(paragraph(&fields));
+            fields.clear();
         } else if line.starts_with([' ', '\t']) {
             if let Some((_, value)) = fields.last_mut() {
-                value.push('\n');
+                value.push(' ');
                 value.push_str(line.trim());
             }
-        } else if let Some((name, value)) = line.split_once(':') {
-            fields.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
+        } else if let Some((key, value)) = line.split_once(':') {
+            fields.push((key.trim().to_ascii_lowercase(), value.trim().to_owned()));
         }
     }
-    entries
+    found
 }
 
-fn stanza(fields: &[(String, String)]) -> Vec<Entry> {
-    let get = |name: &str| fields.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value.as_str());
-    let enabled = !["no", "false", "0", "off"].contains(&get("enabled").to_ascii_lowercase().as_str());
-    if !enabled || !get("types").split_whitespace().any(|kind| kind == "deb") {
+fn paragraph(fields: &[(String, String)]) -> Vec<Source> {
+    let words = |key: &str| -> Vec<String> {
+        let value = fields.iter().find(|(found, _)| found == key).map_or("", |(_, value)| value);
+        value.split_whitespace().map(str::to_owned).collect()
+    };
+    let disabled = words("enabled").first().is_some_and(|word| {
+        ["no", "false", "without", "off", "disable", "0"].contains(&word.to_ascii_lowercase().as_str())
+    });
+    if disabled || !words("types").iter().any(|kind| kind == "deb") {
         return Vec::new();
     }
-    // A key may stand in the field itself; only a file can be handed on.
-    let signed_by =
-        Some(get("signed-by")).filter(|value| value.starts_with('/') && !value.contains(['\n', ' ']));
-    let components: Vec<String> = get("components").split_whitespace().map(str::to_owned).collect();
-    let mut entries = Vec::new();
-    for uri in get("uris").split_whitespace() {
-        for suite in get("suites").split_whitespace() {
-            entries.push(Entry {
-                uri: uri.to_owned(),
-                suite: suite.to_owned(),
-                components: components.clone(),
-                signed_by: signed_by.map(str::to_owned),
-            });
-        }
-    }
-    entries
+    let (uris, components) = (words("uris"), words("components"));
+    let of = |suite: String| {
+        let components = components.clone();
+        uris.iter().map(move |uri| Source {
+            uri: uri.clone(),
+            suite: suite.clone(),
+            components: components.clone(),
+        })
+    };
+    words("suites").into_iter().flat_map(of).collect()
+}
+
+/// Proxies that the host's apt is configured to use, as environment variables, where the caller's
+/// environment doesn't name any: the apt that installs a root reads nothing of the host's configuration.
+pub(super) fn host_proxies(cancel: &Cancel) -> Result<Vec<(&'static str, String)>, ProcessError> {
+    let mut command = process::tool("apt-config");
+    command.args(["dump", "--format", "%F=%v%n", "Acquire::http::Proxy", "Acquire::https::Proxy"]);
+    let output = process::capture(command, b"", cancel, &|_| ())?;
+    let unset = |name: &str| std::env::var_os(name).is_none();
+    Ok(proxies(&String::from_utf8_lossy(&output.stdout)).filter(|(name, _)| unset(name)).collect())
+}
+
+fn proxies(dump: &str) -> impl Iterator<Item = (&'static str, String)> {
+    dump.lines().filter_map(|line| {
+        let (key, value) = line.split_once('=')?;
+        let name = match key {
+            "Acquire::http::Proxy" => "http_proxy",
+            "Acquire::https::Proxy" => "https_proxy",
+            // For one host only.
+            _ => return None,
+        };
+        (!value.is_empty() && value != "DIRECT").then(|| (name, value.to_owned()))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+    use tempfile::TempDir;
 
-    fn host() -> tempfile::TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| {
-            let path = dir.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        };
-        write("os-release", "ID=debian\nVERSION_CODENAME=bookworm\n");
-        write(
-            "debian.csv",
-            "version,codename,series\n12,Bookworm,bookworm\n11,Bullseye,bullseye\n,Sid,sid\n",
-        );
-        write("ubuntu.csv", "version,codename,series\n22.04,Jammy,jammy\n");
-        write(
-            "apt/sources.list",
-            "deb [arch=amd64 signed-by=/k.gpg] http://other/debian bookworm main # our mirror\n# deb http://no x main\n",
-        );
-        write(
-            "apt/sources.list.d/debian.sources",
-            "Types: deb deb-src\nURIs: http://mirror/debian/\nSuites: bookworm\n bookworm-updates\nComponents: main contrib\n\n\
-             # with a comment\nTypes: deb\nURIs: http://mirror/security\nSuites: bookworm-security\nComponents: main\n\n\
-             Types: deb\nEnabled: no\nURIs: http://off/\nSuites: bookworm\nComponents: main\n\n\
-             Types: deb\nURIs: http://third/party\nSuites: bookworm\nComponents: stuff\n",
-        );
+    /// An `/etc` with these files.
+    fn etc(files: &[(&str, &str)]) -> TempDir {
+        let dir = TempDir::new().expect("a directory");
+        fs::create_dir_all(dir.path().join("apt/sources.list.d")).expect("writable");
+        let release =
+            "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nVERSION_CODENAME=bookworm\nID=debian\n";
+        for (name, text) in [("os-release", release)].iter().chain(files) {
+            fs::write(dir.path().join(name), text).expect("writable");
+        }
         dir
     }
 
-    fn lines(suite: &str) -> Vec<String> {
-        let dir = host();
-        let entries = of_host(dir.path(), dir.path(), suite, &["main".to_owned()]);
-        entries.iter().map(Entry::line).collect()
+    fn lines(etc: &TempDir, suite: &str) -> Option<Vec<String>> {
+        from_host(etc.path(), suite, &["main".to_owned(), "contrib".to_owned()], false)
     }
 
     #[test]
-    fn the_hosts_mirrors_serve_its_whole_family() {
-        let expected = [
-            "deb [signed-by=/k.gpg] http://other/debian bullseye main",
-            "deb http://mirror/debian/ bullseye main",
-            "deb http://mirror/debian/ bullseye-updates main",
-            "deb http://mirror/security bullseye-security main",
-        ];
-        assert_eq!(lines("bullseye"), expected);
+    fn the_hosts_archives_are_used_for_the_roots_suite() {
+        let etc = etc(&[(
+            "apt/sources.list.d/debian.sources",
+            "# a comment\nTypes: deb deb-src\nURIs: http://mirror.example/debian\nSuites: bookworm\n bookworm-updates\n# another\n bookworm-backports\nComponents: main\n\n\
+             Types: deb\nEnabled: no\nURIs: http://off.example/security\nSuites: bookworm-security\nComponents: main\n\n\
+             Types: deb\nURIs: http://security.example/security\nSuites: bookworm-security\nComponents: main\n",
+        )]);
+        assert_eq!(
+            lines(&etc, "trixie").expect("a Debian"),
+            [
+                "deb http://mirror.example/debian trixie main contrib",
+                "deb http://mirror.example/debian trixie-updates main contrib",
+                "deb http://security.example/security trixie-security main contrib",
+            ]
+        );
+        assert_eq!(
+            lines(&etc, "sid").expect("a Debian"),
+            ["deb http://mirror.example/debian sid main contrib"]
+        );
+        assert_eq!(lines(&etc, "jammy"), None);
+        let signed = from_host(etc.path(), "sid", &["main".to_owned()], true).expect("a Debian");
+        assert_eq!(
+            signed,
+            [format!("deb [signed-by={DEBIAN_KEYRING}] http://mirror.example/debian sid main")]
+        );
     }
 
     #[test]
-    fn rolling_suites_have_no_pockets() {
-        let expected =
-            ["deb [signed-by=/k.gpg] http://other/debian sid main", "deb http://mirror/debian/ sid main"];
-        assert_eq!(lines("sid"), expected);
+    fn both_formats_of_apt_are_read() {
+        let etc = etc(&[(
+            "apt/sources.list",
+            "#deb http://off.example/debian bookworm main\ndeb cdrom:[Debian 12]/ bookworm main\n\
+             deb-src http://src.example/debian bookworm main\ndeb\t[arch=amd64 signed-by=/k] https://one.example/debian  bookworm   main # main\n\
+             deb http://other.example/tool bookworm tool\n",
+        )]);
+        assert_eq!(
+            lines(&etc, "bookworm").expect("a Debian"),
+            ["deb https://one.example/debian bookworm main contrib"]
+        );
     }
 
     #[test]
-    fn another_familys_suite_is_not_asked_of_the_hosts_mirrors() {
-        assert!(lines("jammy").is_empty() && lines("nonsense").is_empty());
+    fn the_proxy_of_the_hosts_apt_is_used() {
+        let dump = "Acquire::http::Proxy=http://cache.example:3142\nAcquire::http::Proxy::m.example=DIRECT\nAcquire::https::Proxy=DIRECT\n";
+        assert_eq!(
+            proxies(dump).collect::<Vec<_>>(),
+            [("http_proxy", "http://cache.example:3142".to_owned())]
+        );
+    }
+
+    #[test]
+    fn a_host_that_is_no_debian_or_says_nothing_is_of_no_use() {
+        assert_eq!(lines(&etc(&[("os-release", "ID=fedora\nVERSION_CODENAME=\"\"\n")]), "bookworm"), None);
+        assert_eq!(lines(&etc(&[]), "bookworm"), None);
+        assert_eq!(
+            lines(&etc(&[("apt/sources.list", "deb http://x.example/tool bookworm tool\n")]), "bookworm"),
+            None
+        );
     }
 }
