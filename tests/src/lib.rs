@@ -6,7 +6,7 @@ mod standin;
 
 pub use bin::{Ran, rootbuild_binary};
 pub use project::{Project, shared_store};
-pub use standin::{Standin, standin};
+pub use standin::{Standin, source, standin};
 
 /// Says why a test didn't run, in a form that can be counted (`grep -c '^skipped: '`).
 pub fn skipped(test: &str, why: &str) {

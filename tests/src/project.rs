@@ -24,9 +24,7 @@ pub fn shared_store() -> &'static Path {
         fs::create_dir_all(&all).expect("target/ is writable");
         for entry in fs::read_dir(&all).expect("it was just made").flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let alive = name
-                .strip_prefix("store-")
-                .is_none_or(|pid| Path::new("/proc").join(pid).exists());
+            let alive = name.strip_prefix("store-").is_none_or(|pid| Path::new("/proc").join(pid).exists());
             if !alive {
                 let _ = fs::remove_dir_all(entry.path());
             }
@@ -110,7 +108,11 @@ impl Project {
                 command.env_remove(name);
             }
         }
-        command.args(arguments).current_dir(self.dir()).env("ROOTBUILD_STORE", &self.store).stdin(Stdio::null());
+        command
+            .args(arguments)
+            .current_dir(self.dir())
+            .env("ROOTBUILD_STORE", &self.store)
+            .stdin(Stdio::null());
         command
     }
 

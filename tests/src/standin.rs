@@ -21,7 +21,7 @@ pub struct Standin {
 }
 
 /// The top of the source tree.
-pub(crate) fn source() -> PathBuf {
+pub fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ has a parent").to_owned()
 }
 

@@ -5,14 +5,17 @@ use std::process::Command;
 use rootbuild_tests::{Project, privileged};
 
 fn tar(project: &Project, script: &str) {
-    let made = Command::new("sh").args(["-euc", script]).current_dir(project.dir()).output().expect("sh runs");
+    let made =
+        Command::new("sh").args(["-euc", script]).current_dir(project.dir()).output().expect("sh runs");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }
 
 fn define(project: &Project, archive: &str, more: &str) {
     project.write(
         "rootbuild.toml",
-        &format!("[base.a]\nsource = \"archive\"\nfile = \"{archive}\"\n{more}\n[root.unpacked]\nbase = \"a\"\n"),
+        &format!(
+            "[base.a]\nsource = \"archive\"\nfile = \"{archive}\"\n{more}\n[root.unpacked]\nbase = \"a\"\n"
+        ),
     );
 }
 
@@ -63,10 +66,16 @@ fn hostile_archives_are_refused_by_member_and_nothing_gets_out() {
     for (name, script) in [
         ("../escaped", "echo x > escaped; mkdir -p d; tar -C d -P -cf b.tar ../escaped; rm escaped"),
         ("/abs", "echo x > f; tar -P --transform 's,^f$,/abs,' -cf b.tar f"),
-        ("link/x", "mkdir -p e; ln -sfn \"$PWD/victim\" e/link; tar -C e -cf b.tar link; mkdir -p g/link; echo x > g/link/x; tar -C g -rf b.tar link/x"),
+        (
+            "link/x",
+            "mkdir -p e; ln -sfn \"$PWD/victim\" e/link; tar -C e -cf b.tar link; mkdir -p g/link; echo x > g/link/x; tar -C g -rf b.tar link/x",
+        ),
         ("node", "mkdir -p h; rm -f h/node; mknod h/node b 8 0; tar -C h -cf b.tar node"),
         ("b.tar", "head -c 3000 /dev/urandom > b.tar"),
-        ("b.tar", "mkdir -p i; head -c 100000 /dev/urandom > i/f; tar -C i -czf b.tar f; truncate -s 50000 b.tar"),
+        (
+            "b.tar",
+            "mkdir -p i; head -c 100000 /dev/urandom > i/f; tar -C i -czf b.tar f; truncate -s 50000 b.tar",
+        ),
     ] {
         tar(&project, script);
         define(&project, "b.tar", "");

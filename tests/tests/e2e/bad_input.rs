@@ -20,7 +20,15 @@ fn unknown_keys_and_missing_playbooks_are_named_with_file_and_line() {
          [ansible]\ncore = \"2.16.19\"\n\n[root.web]\nbase = \"el8\"\nplaybooks = [\"gone.yml\"]\n",
     );
     let ran = project.rootbuild(&["provision"]).expect(2);
-    let _ = ran.says(&["rootbuild.toml:4:1", "packagess", "packages", "rootbuild.toml:10", "el7", "rootbuild.toml:11", "gone.yml"]);
+    let _ = ran.says(&[
+        "rootbuild.toml:4:1",
+        "packagess",
+        "packages",
+        "rootbuild.toml:10",
+        "el7",
+        "rootbuild.toml:11",
+        "gone.yml",
+    ]);
     assert!(!project.store().exists(), "a store was made for a wrong definition");
 }
 
@@ -60,7 +68,8 @@ fn a_failing_task_shows_its_output_and_keeps_the_failed_root_and_the_good_one() 
     if !privileged("a_failing_task_shows_its_output_and_keeps_the_failed_root_and_the_good_one") {
         return;
     }
-    let good = "- hosts: all\n  gather_facts: false\n  tasks:\n    - copy: {content: good, dest: /etc/state}\n";
+    let good =
+        "- hosts: all\n  gather_facts: false\n  tasks:\n    - copy: {content: good, dest: /etc/state}\n";
     let project = el7_project("[root.fails]\nbase = \"el7\"\nplaybooks = [\"site.yml\"]\n", good);
     let _ = project.rootbuild(&["provision", "-q"]).expect(0);
     let checkout = std::fs::canonicalize(project.root("fails")).expect("the root stands");
@@ -70,7 +79,8 @@ fn a_failing_task_shows_its_output_and_keeps_the_failed_root_and_the_good_one() 
          \x20   - name: this one fails\n      shell: echo the reason why >&2; exit 7\n",
     );
     let failed = project.rootbuild(&["provision", "-q"]).expect(1);
-    let failed = failed.says(&["this one fails", "the reason why", "site.yml:5", ".log", "shell --failed fails"]);
+    let failed =
+        failed.says(&["this one fails", "the reason why", "site.yml:5", ".log", "shell --failed fails"]);
     assert_eq!(failed.stdout, "");
     assert_eq!(std::fs::canonicalize(project.root("fails")).expect("the root stands"), checkout);
     assert_eq!(project.inside("fails", "cat /etc/state"), "good");
@@ -105,9 +115,12 @@ fn bad_repositories_are_refused_by_name() {
     }
     let standin = standin();
     let key = format!("file://{}/RPM-GPG-KEY-standin", standin.dir.display());
-    for (variant, says) in
-        [("unsigned", "sign"), ("wrongkey", "key"), ("tampered", "standin-hello"), ("badsum", "standin-hello")]
-    {
+    for (variant, says) in [
+        ("unsigned", "sign"),
+        ("wrongkey", "key"),
+        ("tampered", "standin-hello"),
+        ("badsum", "standin-hello"),
+    ] {
         let project = Project::with_own_store();
         project.write_standin_repo();
         project.write(
@@ -176,7 +189,8 @@ fn without_privileges_provision_says_so() {
 }
 
 /// Hides `systemd-nspawn` from this mount namespace, then runs the arguments.
-const HIDE: &str = "mount -t tmpfs tmpfs /mnt; mkdir /mnt/upper /mnt/work; mknod /mnt/upper/systemd-nspawn c 0 0
+const HIDE: &str =
+    "mount -t tmpfs tmpfs /mnt; mkdir /mnt/upper /mnt/work; mknod /mnt/upper/systemd-nspawn c 0 0
 mount -t overlay -o lowerdir=/usr/bin,upperdir=/mnt/upper,workdir=/mnt/work overlay /usr/bin; exec \"$@\"";
 
 #[test]
@@ -259,6 +273,7 @@ fn a_full_disk_is_an_error_and_leaves_no_root() {
 fn a_definition_can_be_named_from_elsewhere() {
     let project = Project::with_own_store();
     minimal(&project, &format!("{EL7}\n[root.named]\nbase = \"el7\"\n"));
-    let output = project.command(&["list", "-f"]).arg(project.dir()).current_dir("/").output().expect("it runs");
+    let output =
+        project.command(&["list", "-f"]).arg(project.dir()).current_dir("/").output().expect("it runs");
     assert!(Ran::new(&output).expect(0).stdout.contains("not provisioned yet"));
 }

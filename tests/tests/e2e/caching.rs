@@ -5,7 +5,8 @@ use rootbuild_tests::{Ran, privileged};
 use crate::support::{el7_project, statuses, tasks_run};
 
 const ROOTS: &str = "[root.cached]\nbase = \"el7\"\nplaybooks = [\"one.yml\", \"site.yml\"]\n";
-const ONE: &str = "- hosts: all\n  gather_facts: false\n  tasks:\n    - copy: {content: one, dest: /etc/one}\n";
+const ONE: &str =
+    "- hosts: all\n  gather_facts: false\n  tasks:\n    - copy: {content: one, dest: /etc/one}\n";
 const SITE: &str = "- hosts: all\n  gather_facts: false\n  tasks:\n    - copy: {src: two, dest: /etc/two}\n";
 
 #[test]
@@ -83,7 +84,8 @@ fn plan_needs_no_privileges() {
     let _ = project.rootbuild(&["provision"]).expect(0);
     // Somebody else's project in a place that everybody may read, on the same store.
     let open = tempfile::Builder::new().prefix("rootbuild-plan-").tempdir_in("/var/tmp").expect("/var/tmp");
-    let copied = std::process::Command::new("cp").arg("-a").arg(project.dir().join(".")).arg(open.path()).status();
+    let copied =
+        std::process::Command::new("cp").arg("-a").arg(project.dir().join(".")).arg(open.path()).status();
     assert!(copied.expect("cp runs").success());
     let binary = open.path().join("rootbuild");
     std::fs::copy(rootbuild_tests::rootbuild_binary(), &binary).expect("the binary is readable");

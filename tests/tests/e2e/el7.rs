@@ -63,7 +63,10 @@ fn an_el7_root_is_as_its_playbook_says() {
     assert_eq!(inside("rpm -q httpd >/dev/null && rpm -q bash >/dev/null && echo both"), "both");
     let listed: usize = inside("dnf -q list installed | grep -c '\\.'").parse().expect("a number");
     assert!(listed >= rpms, "dnf sees {listed}, rpm {rpms}");
-    assert_eq!(inside("test -f /var/lib/rpm/Packages && ! test -e /var/lib/rpm/rpmdb.sqlite && echo bdb"), "bdb");
+    assert_eq!(
+        inside("test -f /var/lib/rpm/Packages && ! test -e /var/lib/rpm/rpmdb.sqlite && echo bdb"),
+        "bdb"
+    );
     assert_eq!(inside("ls /var/lib/rpm | grep -c __db || true"), "0");
     assert_eq!(inside("id deploy"), "uid=1500(deploy) gid=1500(deploy) groups=1500(deploy)");
     assert_eq!(inside("cat /etc/motd"), "grüß dich auf el7-inside");
@@ -73,10 +76,16 @@ fn an_el7_root_is_as_its_playbook_says() {
     assert!(inside("getcap /usr/bin/ping").contains("cap_net_raw"), "ping lost its capability");
     assert!(inside("getcap /usr/bin/rsync").contains("cap_net_bind_service"), "rsync has no capability");
     assert_eq!(inside("systemctl is-enabled httpd sshd crond"), "enabled\nenabled\nenabled");
-    assert!(inside("cat /var/spool/cron/deploy /var/spool/cron/crontabs/deploy 2>/dev/null").contains("7 3 * * *"));
+    assert!(
+        inside("cat /var/spool/cron/deploy /var/spool/cron/crontabs/deploy 2>/dev/null")
+            .contains("7 3 * * *")
+    );
     assert_eq!(inside("test /etc/motd -ef /etc/motd.link && stat -c %h /etc/motd"), "2");
     assert_eq!(inside("stat -c %s /etc/machine-id"), "0");
-    assert_eq!(inside("ls -A /tmp /var/cache/dnf /root/.ansible 2>/dev/null | grep -v : | grep -v '^$' || true"), "");
+    assert_eq!(
+        inside("ls -A /tmp /var/cache/dnf /root/.ansible 2>/dev/null | grep -v : | grep -v '^$' || true"),
+        ""
+    );
     assert_eq!(inside("python --version 2>&1").split(' ').nth(1).map(|v| &v[..3]), Some("2.7"));
 
     // The service was to be started: recorded, and left to its unit.
@@ -121,7 +130,10 @@ fn python_2_7_may_be_the_only_python_of_a_root() {
 "##,
     );
     let _ = project.rootbuild(&["provision"]).expect(0);
-    assert_eq!(project.inside("py27", "cat /etc/from-two-seven; ls /usr/bin/python3* 2>/dev/null | wc -l"), "ü\n2\n0\n");
+    assert_eq!(
+        project.inside("py27", "cat /etc/from-two-seven; ls /usr/bin/python3* 2>/dev/null | wc -l"),
+        "ü\n2\n0\n"
+    );
     assert!(project.inside("py27", "rpm -qa | wc -l").trim().parse::<u32>().expect("a number") > 30);
 }
 
@@ -141,7 +153,8 @@ fn a_lock_is_written_once_and_answers_the_next_build() {
     let second = project.rootbuild(&["provision", "--json"]).expect(0);
     assert_eq!(statuses(&second), ["cached"]);
     // In another store the packages come from the lock.
-    let other = project.command(&["provision", "--json", "--store"]).arg(project.dir().join("other")).output();
+    let other =
+        project.command(&["provision", "--json", "--store"]).arg(project.dir().join("other")).output();
     let other = rootbuild_tests::Ran::new(&other.expect("rootbuild runs")).expect(0);
     assert_eq!(statuses(&other), ["built"]);
     // A request that the lock doesn't answer.
@@ -165,7 +178,10 @@ fn roots_that_stand_on_another_root_share_its_layers() {
              [root.share1]\nbase = \"share\"\nplaybooks = [\"last.yml\"]\n"
         ),
     );
-    project.write("common.yml", "- hosts: all\n  gather_facts: false\n  tasks:\n    - copy: {content: common, dest: /etc/common}\n");
+    project.write(
+        "common.yml",
+        "- hosts: all\n  gather_facts: false\n  tasks:\n    - copy: {content: common, dest: /etc/common}\n",
+    );
     project.write(
         "last.yml",
         "- hosts: all\n  gather_facts: false\n  tasks:\n    - copy: {content: '{{ inventory_hostname }}', dest: /etc/me}\n",

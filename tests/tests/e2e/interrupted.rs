@@ -25,7 +25,8 @@ fn start_slow(project: &Project) -> Child {
         .spawn()
         .expect("rootbuild runs");
     let mut lines = BufReader::new(std::fs::File::open(&events).expect("the pipe opens")).lines();
-    let slow = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("\"task\"") && line.contains("slow")));
+    let slow =
+        lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("\"task\"") && line.contains("slow")));
     assert!(slow.is_some(), "the slow task never started");
     // Somebody goes on reading, so that the writer isn't held up.
     std::thread::spawn(move || lines.for_each(drop));

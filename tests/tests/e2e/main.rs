@@ -1,10 +1,13 @@
 //! The product as a user meets it: the real binary, real nspawn, real ansible-core, real rpm.
 //! One binary, so that bases and toolchains are built once for all tests.
 
+mod ansible;
 mod archive;
 mod bad_input;
 mod caching;
 mod debian;
 mod el7;
+mod example;
 mod interrupted;
+mod services;
 mod support;
