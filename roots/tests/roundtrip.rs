@@ -60,3 +60,31 @@ fn other_file_systems_keep_the_same() {
         run(&bench, true, 24);
     }
 }
+
+#[test]
+fn where_contents_can_be_shared_a_checkout_takes_no_room_for_them() {
+    if !privileged("reflinks") {
+        return;
+    }
+    for (kind, megabytes) in [("xfs", 320), ("btrfs", 320)] {
+        let Some(mounted) = common::mounted::Mounted::new(kind, megabytes) else {
+            eprintln!("skipped: reflinks on {kind} (can't be made here)");
+            continue;
+        };
+        let bench = Bench::at(mounted.path());
+        let root = bench.make_dir("root");
+        let bytes: Vec<u8> = (0..40u32 << 20).map(|n| (n ^ (n >> 9)).to_le_bytes()[0]).collect();
+        std::fs::write(root.join("large"), bytes).unwrap();
+        let tree = capture_directory(&bench.store, &root, &Cancel::new()).unwrap();
+        let free = || {
+            bench.store.sync().unwrap();
+            let stat = rustix::fs::statvfs(mounted.path()).unwrap();
+            stat.f_bavail * stat.f_frsize
+        };
+        let before = free();
+        let target = bench.checkout("again", &tree);
+        let taken = before.saturating_sub(free());
+        assert!(taken < 8 << 20, "{kind}: {taken} bytes");
+        assert_same(&capture_directory(&bench.store, &target, &Cancel::new()).unwrap(), &tree);
+    }
+}
