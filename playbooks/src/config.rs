@@ -130,7 +130,8 @@ mod tests {
 
     #[test]
     fn paths_below_a_home_are_nobodys() {
-        let config = config("[defaults]\nlibrary = ~/modules:{{ANSIBLE_HOME}}/modules:{{CWD}}/mine:/usr/share/x");
+        let config =
+            config("[defaults]\nlibrary = ~/modules:{{ANSIBLE_HOME}}/modules:{{CWD}}/mine:/usr/share/x");
         let paths = config.paths("defaults", "library", ':');
         assert_eq!(paths, [PathBuf::from("/project/mine"), PathBuf::from("/usr/share/x")]);
     }

@@ -108,7 +108,8 @@ fn find(project: &Project, playbook: &Path) -> Result<Found, InputsError> {
 fn left_out(project: &Project, config: &Config) -> BTreeSet<PathBuf> {
     let mut paths: BTreeSet<PathBuf> = project.exclude.iter().cloned().collect();
     paths.extend(project.vault_password_file.clone());
-    for key in ["vault_password_file", "log_path", "retry_files_save_path", "fact_caching_connection", "local_tmp"]
+    for key in
+        ["vault_password_file", "log_path", "retry_files_save_path", "fact_caching_connection", "local_tmp"]
     {
         paths.extend(config.paths("defaults", key, '\0'));
     }

@@ -1,5 +1,8 @@
 //! A project with everything that Ansible offers, on both ansible-cores, in a real sandbox.
 
+// A test that cannot go on panics.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::fs;
@@ -11,7 +14,8 @@ use support::{Bench, VERSIONS, privileged};
 
 fn copy_project(bench: &Bench) {
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/project");
-    let copied = Command::new("cp").arg("-a").arg(from.join(".")).arg(&bench.run.project.dir).status().unwrap();
+    let copied =
+        Command::new("cp").arg("-a").arg(from.join(".")).arg(&bench.run.project.dir).status().unwrap();
     assert!(copied.success());
 }
 
@@ -32,8 +36,10 @@ fn what_works_with_ansible_playbook_works_here() {
         });
         let outcome = bench.go().unwrap_or_else(|error| panic!("{version}: {error}"));
 
-        let deferred: Vec<_> = outcome.deferred.iter().map(|(s, state)| (s.as_str(), state.as_str())).collect();
-        let expected = [("one", "started"), ("two", "restarted"), ("three", "restarted"), ("one", "reloaded")];
+        let deferred: Vec<_> =
+            outcome.deferred.iter().map(|(s, state)| (s.as_str(), state.as_str())).collect();
+        let expected =
+            [("one", "started"), ("two", "restarted"), ("three", "restarted"), ("one", "reloaded")];
         assert_eq!(deferred, expected);
         assert!(outcome.tasks > 40 && outcome.changed > 20, "{outcome:?}");
 
@@ -51,7 +57,10 @@ fn what_works_with_ansible_playbook_works_here() {
         assert!(detail.contains("`web1` is another machine; while provisioning only `web0`"), "{detail}");
         let (status, detail, source) = ended("fails").unwrap();
         assert_eq!(status, TaskStatus::Failed);
-        assert!(detail.contains("exit code: 1") && source.starts_with("everything.yml:"), "{detail} {source}");
+        assert!(
+            detail.contains("exit code: 1") && source.starts_with("everything.yml:"),
+            "{detail} {source}"
+        );
         assert_eq!(ended("app : write the unicode template").unwrap().0, TaskStatus::Changed);
         let handler = |event: &RunEvent| matches!(event, RunEvent::Task { handler: true, .. });
         assert_eq!(events.iter().filter(|event| handler(event)).count(), 1);

@@ -1,5 +1,8 @@
 //! Single promises of a playbook run, each in a real sandbox.
 
+// A test that cannot go on panics.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::fs;
@@ -176,7 +179,10 @@ fn the_variables_that_keep_tasks_inside_cannot_be_given() {
     with_newest("the_variables_that_keep_tasks_inside_cannot_be_given", |mut bench| {
         bench.run.vars = serde_json::json!({"ansible_connection": "local"});
         let error = bench.playbook("[]").go().unwrap_err();
-        assert!(matches!(&error, RunError::ReservedVariable { name } if name == "ansible_connection"), "{error}");
+        assert!(
+            matches!(&error, RunError::ReservedVariable { name } if name == "ansible_connection"),
+            "{error}"
+        );
     });
 }
 
@@ -282,7 +288,10 @@ fn a_second_run_finds_the_payloads_of_the_first() {
     with_each("a_second_run_finds_the_payloads_of_the_first", |mut bench| {
         let name = format!("payloads-{}", bench.run.toolchain.dir.file_name().unwrap().to_str().unwrap());
         bench.run.cache = bench.dir.path().join("cache");
-        bench.write("roles/r/library/ping.py", "#!/usr/bin/python\nfrom ansible.module_utils.basic import *\n");
+        bench.write(
+            "roles/r/library/ping.py",
+            "#!/usr/bin/python\nfrom ansible.module_utils.basic import *\n",
+        );
         bench.playbook("- hosts: web0\n  tasks: []\n");
         bench.go().unwrap();
         let kept = bench.run.cache.join(name);

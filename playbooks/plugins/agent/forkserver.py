@@ -15,7 +15,7 @@ _HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 class ForkServer(object):
-    """One warm interpreter. It answers each request by a process id, or by why it would not."""
+    """One warm interpreter. It accepts each request, and tells process id and end, or says why not."""
 
     _ids = itertools.count(1)
 
@@ -76,13 +76,14 @@ class ForkServer(object):
             job = self._running.pop(number, None)
             if job is not None:
                 job.ended(body["status"])
+        elif "pid" in body:
+            self._running[number].started(body["pid"])
         elif number in self._requests:
             job, refused, ends = self._requests.pop(number)
             for fd in ends:
                 os.close(fd)
-            if "pid" in body:
+            if "accepted" in body:
                 self._running[number] = job
-                job.started(body["pid"])
             else:
                 if body.get("stale"):
                     self._gone(self)

@@ -68,6 +68,7 @@ def start_agent(listener, warm, env):
                 _inherit(fd)
             null = os.open(os.devnull, os.O_RDONLY)
             os.dup2(null, 0)
+            os.close(null)
             # Standard output carries READY and nothing else.
             os.dup2(2, 1)
             script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "agent.py")

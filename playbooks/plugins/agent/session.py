@@ -95,7 +95,7 @@ class Session(object):
             raise wire.ProtocolError("a client speaks protocol %r" % (body.get("protocol"),))
         self._greeted = True
         version = "%d.%d.%d" % sys.version_info[:3]
-        body = {"protocol": wire.PROTOCOL, "python": version, "executable": sys.executable}
+        body = {"protocol": wire.PROTOCOL, "python": version, "executable": sys.executable, "pid": os.getpid()}
         self._channel.send(wire.message(wire.HELLO, body))
 
     # Commands.

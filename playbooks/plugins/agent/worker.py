@@ -41,8 +41,8 @@ def _settle(body, out, err, path):
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.dup2(out, 1)
     os.dup2(err, 2)
-    for fd in (out, err):
-        os.close(fd)
+    # All that is open here belongs to the fork server.
+    os.closerange(3, 256)
     for name, value in body["env"].items():
         if PY3:
             os.environb[name.encode("latin-1")] = value.encode("latin-1")

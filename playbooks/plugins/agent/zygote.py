@@ -123,9 +123,10 @@ class Zygote(object):
         except OSError as error:
             self._tell({"id": number, "refused": os.strerror(error.errno)})
             return
+        # Told before it runs: if this process dies now, the module must not be run again.
+        self._tell({"id": number, "accepted": True})
         pid = os.fork()
         if pid == 0:
-            self._control.close()
             become(body, source, index, self._store, out, err, _PATH)
         os.close(out)
         os.close(err)

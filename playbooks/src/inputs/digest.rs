@@ -28,7 +28,9 @@ pub(super) fn input(entry: Entry) -> Result<Input, InputsError> {
         }
     };
     // Names that are no UTF-8 stay apart from each other, and can still be shown.
-    let name = name.to_str().map_or_else(|| name.as_os_str().as_bytes().escape_ascii().to_string(), ToOwned::to_owned);
+    let name = name
+        .to_str()
+        .map_or_else(|| name.as_os_str().as_bytes().escape_ascii().to_string(), ToOwned::to_owned);
     Ok(Input { kind: kind.to_owned(), name, digest: Some(digest) })
 }
 

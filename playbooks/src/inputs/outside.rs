@@ -76,9 +76,14 @@ pub(super) fn paths(project: &Project, config: &Config, playbook: &Path) -> Vec<
     if let Some(dir) = playbook.parent() {
         paths.extend(BESIDE_PLAYBOOK.iter().map(|name| dir.join(name)));
         // What it imports or includes, most likely.
-        paths.extend(std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).filter(
-            |path| path.extension().is_some_and(|e| e == "yml" || e == "yaml" || e == "json"),
-        ));
+        paths.extend(
+            std::fs::read_dir(dir)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|entry| entry.path())
+                .filter(|path| path.extension().is_some_and(|e| e == "yml" || e == "yaml" || e == "json")),
+        );
     }
     paths.push(playbook.to_owned());
     paths.iter().map(|path| plain(path)).collect()

@@ -12,7 +12,10 @@ struct Tree {
 impl Tree {
     fn new() -> Self {
         let tree = Self { top: TempDir::new().unwrap() };
-        tree.write("project/ansible.cfg", "[defaults]\nroles_path = roles:../shared\nvault_password_file = .pass\n");
+        tree.write(
+            "project/ansible.cfg",
+            "[defaults]\nroles_path = roles:../shared\nvault_password_file = .pass\n",
+        );
         tree.write("project/site.yml", "[]");
         tree.write("project/.pass", "secret");
         tree

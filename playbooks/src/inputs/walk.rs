@@ -73,7 +73,8 @@ fn below(
     found: &mut Found,
 ) -> Result<(), InputsError> {
     // A top that is a link is followed (a project may be one); links below are looked at.
-    let wanted = |entry: &DirEntry| !ignored(entry.file_name(), entry.depth()) && !left_out.contains(entry.path());
+    let wanted =
+        |entry: &DirEntry| !ignored(entry.file_name(), entry.depth()) && !left_out.contains(entry.path());
     for entry in WalkDir::new(top).follow_root_links(true).into_iter().filter_entry(wanted) {
         let entry = entry.map_err(|error| {
             let path = error.path().unwrap_or(top).to_owned();

@@ -56,7 +56,8 @@ pub(super) fn playbook(run: &PlaybookRun, scratch: &Scratch) -> Command {
         command.env("ROOTBUILD_PAYLOADS", run.cache.join(kept));
     }
     let config = &scratch.config;
-    let mut callbacks = config.names("defaults", &["callbacks_enabled", "callback_whitelist"]).unwrap_or_default();
+    let mut callbacks =
+        config.names("defaults", &["callbacks_enabled", "callback_whitelist"]).unwrap_or_default();
     callbacks.push("rootbuild.sandbox.events".to_owned());
     command.env("ANSIBLE_CALLBACKS_ENABLED", callbacks.join(","));
     let vars = config.names("defaults", &["vars_plugins_enabled"]);

@@ -125,7 +125,9 @@ impl RunError {
                 "its plays are for {}; set `host` of the root, or take the playbook off its list",
                 plays.iter().map(|play| format!("`{play}`")).collect::<Vec<_>>().join(", ")
             ),
-            Self::UnknownHost { nearest: Some(nearest), .. } => format!("did you mean `host = \"{nearest}\"`?"),
+            Self::UnknownHost { nearest: Some(nearest), .. } => {
+                format!("did you mean `host = \"{nearest}\"`?")
+            }
             Self::UnknownHost { nearest: None, known, .. } if known.is_empty() => {
                 "the inventory is empty".to_owned()
             }
@@ -134,7 +136,8 @@ impl RunError {
                 "add python3 (or python, for EL7) to the `packages` of its base".to_owned()
             }
             Self::ServicesNotAllowed { .. } => {
-                "set `boot = true` for the root, or `services = \"defer\"` to leave them to its units".to_owned()
+                "set `boot = true` for the root, or `services = \"defer\"` to leave them to its units"
+                    .to_owned()
             }
             Self::Sandbox(error) => return error.hint(),
             _ => return None,

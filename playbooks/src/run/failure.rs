@@ -92,7 +92,8 @@ mod tests {
 
     #[test]
     fn the_complaint_is_what_follows_the_last_error_line() {
-        let old = "[WARNING]: x\nERROR! Syntax Error while loading YAML.\n\nThe error is in '/p/a.yml': line 3\n";
+        let old =
+            "[WARNING]: x\nERROR! Syntax Error while loading YAML.\n\nThe error is in '/p/a.yml': line 3\n";
         assert_eq!(complaint(old), "Syntax Error while loading YAML.\n\nThe error is in '/p/a.yml': line 3");
         let new = "[ERROR]: YAML parsing failed: x\nOrigin: /p/a.yml:3:1\n\n1 x\n";
         assert_eq!(complaint(new), "YAML parsing failed: x\nOrigin: /p/a.yml:3:1\n\n1 x");

@@ -22,7 +22,8 @@ const RESERVED: &[&str] = &["ansible_connection", "rootbuild_target"];
 const LOCAL: &[&str] = &["localhost", "127.0.0.1", "::1"];
 
 /// Characters with a meaning in Ansible's host patterns.
-const PATTERN: &[char] = &['*', '?', '[', ']', '!', '&', '~', ',', ';', '@', ' ', '\t', '\n', '/', '\\', '"', '\''];
+const PATTERN: &[char] =
+    &['*', '?', '[', ']', '!', '&', '~', ',', ';', '@', ' ', '\t', '\n', '/', '\\', '"', '\''];
 
 /// Everything that is on disk for one run.
 #[derive(Debug)]
@@ -49,8 +50,8 @@ impl Scratch {
         for name in ["", "home", "tmp", "socket"] {
             make(&dir.join(name))?;
         }
-        let runtime = Runtime::written(&run.cache)
-            .map_err(|(path, error)| RunError::io("write", &path)(error))?;
+        let runtime =
+            Runtime::written(&run.cache).map_err(|(path, error)| RunError::io("write", &path)(error))?;
         let project_config = config::path(&run.project.dir);
         let config = Config::of_project(&run.project.dir).map_err(RunError::io("read", &project_config))?;
         let config_file = if project_config.is_file() { project_config } else { dir.join("ansible.cfg") };
@@ -59,9 +60,8 @@ impl Scratch {
         scratch.write("ansible.cfg", b"")?;
         scratch.write("vars.json", run.vars.to_string().as_bytes())?;
         scratch.write("connection.json", connection(&run.host).to_string().as_bytes())?;
-        let shadows = inputs::python_names(&run.project, &run.playbook).map_err(|error| RunError::Ansible {
-            message: error.to_string(),
-        })?;
+        let shadows = inputs::python_names(&run.project, &run.playbook)
+            .map_err(|error| RunError::Ansible { message: error.to_string() })?;
         scratch.write("shadows", shadows.join("\n").as_bytes())?;
         scratch.add_host(&run.host)?;
         Ok(scratch)
@@ -106,7 +106,12 @@ impl Scratch {
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(RunError::io("make", parent))?;
         }
-        OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(RunError::io("write", path))
+        OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(RunError::io("write", path))
     }
 
     fn write(&self, name: &str, content: &[u8]) -> Result<(), RunError> {
@@ -169,7 +174,8 @@ fn check(run: &PlaybookRun) -> Result<(), RunError> {
 /// keywords say: nothing is stronger than an extra variable. Only a task that is delegated to this
 /// machine runs here, and only if the root doesn't stand for it.
 fn connection(host: &str) -> serde_json::Value {
-    let here: Vec<String> = LOCAL.iter().filter(|name| **name != host).map(|name| format!("'{name}'")).collect();
+    let here: Vec<String> =
+        LOCAL.iter().filter(|name| **name != host).map(|name| format!("'{name}'")).collect();
     let template = format!(
         "{{{{ 'ansible.builtin.local' if (rootbuild_target | default('')) in [{}] else 'rootbuild.sandbox.agent' }}}}",
         here.join(", ")
@@ -184,7 +190,10 @@ mod tests {
     #[test]
     fn only_this_machine_is_reached_outside_the_sandbox() {
         let text = connection("web0").to_string();
-        assert!(text.contains("in ['localhost', '127.0.0.1', '::1'] else 'rootbuild.sandbox.agent'"), "{text}");
+        assert!(
+            text.contains("in ['localhost', '127.0.0.1', '::1'] else 'rootbuild.sandbox.agent'"),
+            "{text}"
+        );
         let text = connection("localhost").to_string();
         assert!(text.contains("in ['127.0.0.1', '::1'] else"), "{text}");
     }

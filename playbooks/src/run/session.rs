@@ -98,7 +98,7 @@ impl Session<'_> {
         });
         let stderr = child.stderr.take();
         thread::scope(|scope| {
-            let account = scope.spawn(move || self.account(listener, ready));
+            let account = scope.spawn(move || self.account(listener, &ready));
             let said = scope.spawn(move || self.keep(stderr));
             let status = self.wait(&mut child);
             // If Ansible never connected, nobody will.
@@ -114,7 +114,7 @@ impl Session<'_> {
         child.wait().map_err(|source| RunError::Start { program: "ansible-playbook".to_owned(), source })
     }
 
-    fn account(&self, listener: &Listener, ready: Receiver<bool>) -> Account {
+    fn account(&self, listener: &Listener, ready: &Receiver<bool>) -> Account {
         let Ok(stream) = listener.accept() else { return Account::default() };
         let ready = || ready.recv().unwrap_or(false);
         tell::listen(stream, &self.run.project.dir, &self.run.host, ready, self.events)

@@ -134,7 +134,8 @@ impl Account {
                 if on == host {
                     self.count(&name, &source, status, detail.as_deref());
                 }
-                let shown = matches!(status, TaskStatus::Failed | TaskStatus::Unreachable | TaskStatus::Ignored);
+                let shown =
+                    matches!(status, TaskStatus::Failed | TaskStatus::Unreachable | TaskStatus::Ignored);
                 let detail = detail.filter(|_| shown);
                 events(RunEvent::Result { name, status, seconds, detail, source });
             }
@@ -172,7 +173,9 @@ impl Account {
 
 /// `file:line` relative to the project, where it lies in it.
 fn relative(source: &str, project: &Path) -> String {
-    Path::new(source).strip_prefix(project).map_or_else(|_| source.to_owned(), |path| path.display().to_string())
+    Path::new(source)
+        .strip_prefix(project)
+        .map_or_else(|_| source.to_owned(), |path| path.display().to_string())
 }
 
 #[cfg(test)]
@@ -185,7 +188,8 @@ mod tests {
         let seen = Mutex::new(Vec::new());
         plugin.write_all(lines.as_bytes()).unwrap();
         plugin.shutdown(std::net::Shutdown::Write).unwrap();
-        let account = listen(ours, Path::new("/p"), "web0", || true, &|event| seen.lock().unwrap().push(event));
+        let account =
+            listen(ours, Path::new("/p"), "web0", || true, &|event| seen.lock().unwrap().push(event));
         let mut answer = String::new();
         std::io::Read::read_to_string(&mut plugin, &mut answer).unwrap();
         (account, seen.into_inner().unwrap(), answer)

@@ -94,12 +94,21 @@ impl Bench {
         let path = |name: &str| dir.path().join(name);
         let run = PlaybookRun {
             root_name: "web".to_owned(),
-            project: Project { dir: path("project"), inventory: None, vault_password_file: None, exclude: vec![] },
+            project: Project {
+                dir: path("project"),
+                inventory: None,
+                vault_password_file: None,
+                exclude: vec![],
+            },
             playbook: path("project/site.yml"),
             host: "web0".to_owned(),
             vars: json!({}),
             toolchain: toolchain(version),
-            root: RootMount::Overlay { lowers: vec![base.to_owned()], upper: path("upper"), work: path("work") },
+            root: RootMount::Overlay {
+                lowers: vec![base.to_owned()],
+                upper: path("upper"),
+                work: path("work"),
+            },
             scratch: path("scratch"),
             cache: shared().join("cache"),
             network: Network::None,
