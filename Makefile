@@ -11,9 +11,10 @@ demo: install
 	tools/demo
 
 ## Every check and every test.
-test: install lint standin
+test: standin lint
 	cargo test --workspace
-	/usr/bin/python3 -m unittest discover -s playbooks/plugins/tests -t playbooks/plugins
+	/usr/bin/python3 -B -m unittest discover -s playbooks/plugins/tests -t playbooks/plugins
+	/usr/bin/python3 -B -m unittest discover -s tests/standin
 
 lint:
 	cargo fmt --all --check
@@ -21,10 +22,11 @@ lint:
 
 ## The EL7-shaped repository that tests and (without the CentOS vault) the demo use.
 standin: install
-	/usr/bin/python3 tests/standin/generate.py $(STANDIN)
+	/usr/bin/python3 -B tests/standin/generate.py $(STANDIN)
+	/usr/bin/python3 -B tests/standin/generate.py --variants $(STANDIN)-variants --from $(STANDIN)
 
 ## Ratios against named peers, in the same run.
-bench: install standin
+bench: standin
 	cargo build --release --package rootbuild
 	tests/bench/run
 
