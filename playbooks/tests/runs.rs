@@ -324,3 +324,19 @@ fn tasks_that_change_the_roots_python_see_the_new_one() {
         assert!(!bench.events().iter().any(skipped));
     });
 }
+
+#[test]
+fn in_a_booted_root_services_really_start() {
+    with_each("in_a_booted_root_services_really_start", |mut bench| {
+        bench.run.boot = true;
+        bench.run.services = Services::Fail;
+        bench.playbook(
+            "- hosts: web0\n  tasks:\n    - ansible.builtin.copy: {content: \"[Service]\\nExecStart=/bin/sleep \
+             1000\\n\", dest: /etc/systemd/system/one.service}\n    - ansible.builtin.service: {name: one, state: \
+             started}\n    - ansible.builtin.command: systemctl is-active one\n    - ansible.builtin.assert: {that: \
+             ansible_facts.env.SYSTEMD_OFFLINE is not defined}\n",
+        );
+        let outcome = bench.go().unwrap();
+        assert_eq!((outcome.tasks, outcome.deferred), (5, vec![]));
+    });
+}

@@ -18,7 +18,7 @@ from session import Session  # noqa: E402
 class Agent(object):
     """Accepts connections, and owns what they share."""
 
-    def __init__(self, listener, env, warm):
+    def __init__(self, listener, env, lessons, warm):
         self.env = env
         self._loop = Loop()
         self._listener = listener
@@ -29,7 +29,7 @@ class Agent(object):
         self._loop.watch(listener.fileno(), READ, self._accept)
         for path in warm:
             if self._pool.serves(path):
-                self._pool.start(path)
+                self._pool.start(path, [lessons])
 
     def serve(self):
         """Works until the process is killed."""
@@ -64,14 +64,15 @@ class Agent(object):
 
 
 def main(arguments):
-    """agent.py LISTENING-FD READY-FD [INTERPRETER...]: the environment is handed down to commands."""
+    """agent.py LISTENING-FD READY-FD PAYLOADS [INTERPRETER...]: the environment is handed down to
+    commands."""
     listening, ready = int(arguments[0]), int(arguments[1])
-    warm = [name.encode("utf-8") for name in arguments[2:]]
+    warm = [name.encode("utf-8") for name in arguments[3:]]
     os.umask(0o022)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     listener = socket.fromfd(listening, socket.AF_UNIX, socket.SOCK_STREAM)
     os.close(listening)
-    agent = Agent(listener, dict(os.environ), warm)
+    agent = Agent(listener, dict(os.environ), arguments[2], warm)
     os.write(ready, b"\n")
     os.close(ready)
     agent.serve()

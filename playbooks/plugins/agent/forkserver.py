@@ -19,7 +19,7 @@ class ForkServer(object):
 
     _ids = itertools.count(1)
 
-    def __init__(self, loop, path, env, gone, log):
+    def __init__(self, loop, path, env, lessons, gone, log):
         self.path = path
         self._gone = gone
         self._log = log
@@ -34,9 +34,8 @@ class ForkServer(object):
         # in every build.
         env = dict(env, PYTHONHASHSEED="0")
         try:
-            process = subprocess.Popen(
-                [path, os.path.join(_HERE, "zygote.py")], stdin=theirs.fileno(), env=env, close_fds=False
-            )
+            argv = [path, os.path.join(_HERE, "zygote.py")] + lessons
+            process = subprocess.Popen(argv, stdin=theirs.fileno(), env=env, close_fds=False)
         finally:
             theirs.close()
         process.returncode = 0
@@ -135,12 +134,13 @@ class Pool(object):
             return False
         return _is_program(path)
 
-    def start(self, path):
-        """Makes sure that a fork server for the interpreter is there; None if that fails."""
+    def start(self, path, lessons=()):
+        """Makes sure that a fork server for the interpreter is there; None if that fails. lessons:
+        directories with payloads to be learnt before any comes."""
         server = self._servers.get(path)
         if server is None:
             try:
-                server = ForkServer(self._loop, path, self._env, self._gone, self._log)
+                server = ForkServer(self._loop, path, self._env, list(lessons), self._gone, self._log)
             except (OSError, IOError) as error:
                 self._log("can't start %r: %s" % (path, error))
                 self._hopeless[path] = _identity(path)

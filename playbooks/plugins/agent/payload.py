@@ -19,6 +19,9 @@ if PY3:
 _ZIP = re.compile(br"""(['"])(UEsD[A-Za-z0-9+/]{200,}={0,2})\1""")
 _MARK = b"_ANSIBALLZ_WRAPPER"
 
+# The same where Ansible keeps it: alone (ansible-core 2.16), or in a pickle (2.19).
+_KEPT_ZIP = re.compile(br"UEsD[A-Za-z0-9+/]{200,}={0,2}")
+
 # Imported once, before forking, if a payload has them: nearly every module needs them.
 _PRELOAD = ("ansible.module_utils.basic", "ansible.module_utils._internal._ansiballz._loader")
 _KEPT = 200
@@ -40,9 +43,16 @@ class Store(object):
         """What a payload holds: module -> (whether it is a package, digest, name in the zip); None
         if it is no AnsiballZ payload."""
         match = _ZIP.search(source) if _MARK in source[:8192] else None
-        if not match:
-            return None
-        text = match.group(2)
+        return self._index(match.group(2)) if match else None
+
+    def learn(self, kept):
+        """Compiles and imports in advance what a payload brings that Ansible has kept."""
+        match = _KEPT_ZIP.search(kept)
+        index = self._index(match.group(0)) if match else None
+        if index is not None:
+            self.preload(index)
+
+    def _index(self, text):
         key = hashlib.sha1(text).digest()
         found = self._zips.get(key)
         if found is None:

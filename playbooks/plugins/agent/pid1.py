@@ -1,11 +1,12 @@
 """The sandbox's first process: starts the agent, reaps orphans, and ends everything when the
 builder goes away. Python 2.7 and 3.5 or later.
 
-    pid1.py SOCKET [INTERPRETER...]
+    pid1.py SOCKET PAYLOADS [INTERPRETER...]
 
 Makes SOCKET, prints "READY" once the agent serves it, and ends when its standard input ends: so the
 sandbox cannot outlive the process that holds the other end, however that process dies. INTERPRETERs
-are started warm. Ends with 0 when told to, and with 1 when the agent was lost.
+are started warm, and learn the payloads in the directory PAYLOADS, if it is there. Ends with 0 when
+told to, with 1 when the agent was lost, and with 3 where this Python is too old.
 """
 
 import sys

@@ -39,7 +39,7 @@ fi
 
 for python in $first $rest $newest; do
     if [ -x "$python" ]; then
-        exec "$python" "$here/pid1.py" "$socket" "$python"
+        exec "$python" "$here/pid1.py" "$socket" /run/rootbuild/payloads "$python"
     fi
 done
 echo NO-PYTHON

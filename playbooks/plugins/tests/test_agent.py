@@ -390,6 +390,20 @@ class Modules(unittest.TestCase):
             os.unlink(mark)
 
 
+class Lessons(unittest.TestCase):
+    def test_what_earlier_runs_left_is_learnt_and_nonsense_passed_over(self):
+        for python in support.interpreters():
+            with self.subTest(python=python), tempfile.TemporaryDirectory() as directory:
+                source = payload("print(2)", basic="import os\nopen(%r, 'a').close()\n" % (directory + "/imported"))
+                text = source.split(b"ZIPDATA = '")[1].split(b"'")[0]
+                for name, content in (("setup-x", b"\x80\x04junk" + text + b"."), ("stat-x", b"UEsD"), ("file-x", b"")):
+                    with open(os.path.join(directory, "ansible.modules." + name), "wb") as kept:
+                        kept.write(content)
+                with Agent(python, lessons=directory) as agent:
+                    _wait_for(lambda: os.path.exists(directory + "/imported"))
+                    self.assertEqual(agent.module(source)[:2], (0, b"2\n"))
+
+
 class Lifetime(unittest.TestCase):
     @with_each()
     def test_it_ends_when_its_standard_input_does(self, agent):
@@ -409,7 +423,7 @@ class Lifetime(unittest.TestCase):
             path = os.path.join(directory, "agent.sock")
             with socket.socket(socket.AF_UNIX) as left:
                 left.bind(path)
-            argv = [python, str(support.AGENT / "pid1.py"), path]
+            argv = [python, str(support.AGENT / "pid1.py"), path, "/nonexistent"]
             with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
                 self.assertEqual(process.stdout.readline(), b"READY\n")
                 client = Client(path)

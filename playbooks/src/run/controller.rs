@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::PlaybookRun;
@@ -50,10 +50,8 @@ pub(super) fn playbook(run: &PlaybookRun, scratch: &Scratch) -> Command {
     command.env("ROOTBUILD_EVENTS", scratch.path("events.sock"));
     command.env("ROOTBUILD_BOOTED", if run.boot { "1" } else { "0" });
     command.env("ROOTBUILD_SHADOWS", scratch.path("shadows"));
-    if let Some(name) = run.toolchain.dir.file_name() {
-        let mut kept = OsString::from("payloads-");
-        kept.push(name);
-        command.env("ROOTBUILD_PAYLOADS", run.cache.join(kept));
+    if let Some(dir) = payloads(run) {
+        command.env("ROOTBUILD_PAYLOADS", dir);
     }
     let config = &scratch.config;
     let mut callbacks =
@@ -65,6 +63,13 @@ pub(super) fn playbook(run: &PlaybookRun, scratch: &Scratch) -> Command {
     vars.push("rootbuild.sandbox.target".to_owned());
     command.env("ANSIBLE_VARS_ENABLED", vars.join(","));
     command
+}
+
+/// Where AnsiballZ payloads of this toolchain's own modules are kept between runs.
+pub(super) fn payloads(run: &PlaybookRun) -> Option<PathBuf> {
+    let mut name = OsString::from("payloads-");
+    name.push(run.toolchain.dir.file_name()?);
+    Some(run.cache.join(name))
 }
 
 /// The inventory's hosts, one a line: for saying which one was meant.

@@ -21,6 +21,9 @@ const AGENT: &str = "/run/rootbuild/agent";
 /// Where its socket is.
 const SOCKETS: &str = "/run/rootbuild/socket";
 
+/// Where payloads of earlier runs are.
+const PAYLOADS: &str = "/run/rootbuild/payloads";
+
 /// What the sandbox's first process ends with when the root has no Python.
 const NO_PYTHON: i32 = 3;
 
@@ -67,16 +70,21 @@ impl Session<'_> {
         let age = if is_old(&run.toolchain.version) { "old" } else { "new" };
         let script = format!("{AGENT}/start.sh");
         let socket = format!("{SOCKETS}/agent.sock");
+        let mut binds = vec![
+            bind(self.scratch.runtime.agent(), AGENT, true),
+            bind(self.scratch.sockets(), SOCKETS, false),
+        ];
+        // What earlier runs have sent is learnt while Ansible starts.
+        if let Some(payloads) = controller::payloads(run).filter(|dir| dir.is_dir()) {
+            binds.push(bind(payloads, PAYLOADS, true));
+        }
         SandboxSpec {
             name: format!("rootbuild-{}-{}", run.root_name, std::process::id()),
             root: run.root.clone(),
             writable: true,
             argv: ["/bin/sh", &script, &socket, age].map(Into::into).to_vec(),
             env: Vec::new(),
-            binds: vec![
-                bind(self.scratch.runtime.agent(), AGENT, true),
-                bind(self.scratch.sockets(), SOCKETS, false),
-            ],
+            binds,
             network: run.network,
             hostname: run.host.clone(),
             boot: run.boot,
