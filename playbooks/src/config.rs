@@ -30,8 +30,8 @@ impl Config {
     }
 
     /// A list of names ("callbacks_enabled = a, b").
-    pub(crate) fn names(&self, section: &str, keys: &[&str]) -> Option<Vec<String>> {
-        let value = keys.iter().find_map(|key| self.get(section, key))?;
+    pub(crate) fn names(&self, section: &str, key: &str) -> Option<Vec<String>> {
+        let value = self.get(section, key)?;
         Some(value.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect())
     }
 
@@ -123,7 +123,7 @@ mod tests {
         assert_eq!(config.get("defaults", "inventory"), Some("hosts"));
         assert_eq!(config.get("defaults", "empty"), None);
         assert_eq!(config.get("ssh_connection", "pipelining"), Some("True#kept"));
-        assert_eq!(config.names("defaults", &["callbacks_enabled"]).unwrap(), ["timer", "profile_tasks"]);
+        assert_eq!(config.names("defaults", "callbacks_enabled").unwrap(), ["timer", "profile_tasks"]);
         let paths = config.paths("defaults", "roles_path", ':');
         assert_eq!(paths, [PathBuf::from("/project/roles"), PathBuf::from("/project/../shared")]);
     }

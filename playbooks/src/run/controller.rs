@@ -54,11 +54,10 @@ pub(super) fn playbook(run: &PlaybookRun, scratch: &Scratch) -> Command {
         command.env("ROOTBUILD_PAYLOADS", dir);
     }
     let config = &scratch.config;
-    let mut callbacks =
-        config.names("defaults", &["callbacks_enabled", "callback_whitelist"]).unwrap_or_default();
+    let mut callbacks = config.names("defaults", "callbacks_enabled").unwrap_or_default();
     callbacks.push("rootbuild.sandbox.events".to_owned());
     command.env("ANSIBLE_CALLBACKS_ENABLED", callbacks.join(","));
-    let vars = config.names("defaults", &["vars_plugins_enabled"]);
+    let vars = config.names("defaults", "vars_plugins_enabled");
     let mut vars = vars.unwrap_or_else(|| vec!["host_group_vars".to_owned()]);
     vars.push("rootbuild.sandbox.target".to_owned());
     command.env("ANSIBLE_VARS_ENABLED", vars.join(","));
@@ -98,6 +97,7 @@ fn ansible(run: &PlaybookRun, scratch: &Scratch, program: &str) -> Command {
     // The project is somebody's working copy: nothing is written there.
     command.env("PYTHONDONTWRITEBYTECODE", "1");
     command.env("PYTHONPATH", scratch.runtime.python());
+    command.env("ANSIBLE_COLLECTIONS_SCAN_SYS_PATH", "1");
     command.env("ANSIBLE_CONFIG", &scratch.config_file);
     command.env("ANSIBLE_HOME", home.join(".ansible"));
     command.env("ANSIBLE_LOCAL_TEMP", scratch.path("tmp"));

@@ -163,7 +163,9 @@ fn make(dir: &Path) -> Result<(), RunError> {
 }
 
 fn check(run: &PlaybookRun) -> Result<(), RunError> {
-    if run.host.is_empty() || run.host.contains(PATTERN) {
+    // A colon joins patterns, but for IPv6 addresses.
+    let union = run.host.contains(':') && run.host.parse::<std::net::Ipv6Addr>().is_err();
+    if run.host.is_empty() || union || run.host.contains(PATTERN) {
         return Err(RunError::HostPattern { host: run.host.clone() });
     }
     let reserved = RESERVED.iter().find(|name| run.vars.get(name).is_some());

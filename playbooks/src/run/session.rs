@@ -49,7 +49,13 @@ impl Session<'_> {
     /// Runs it.
     pub(super) fn run(&self, sandbox: &dyn Sandbox) -> Result<Outcome, RunError> {
         let listener = self.scratch.listen("events.sock")?;
-        let mut running = sandbox.start(&self.spec(), self.cancel)?;
+        let mut running = match sandbox.start(&self.spec(), self.cancel) {
+            Ok(running) => running,
+            Err(error) => {
+                self.cancel.check()?;
+                return Err(error.into());
+            }
+        };
         let (stdout, tail) = (running.take_stdout(), running.stderr_tail());
         let (send_ready, ready) = channel();
         // Lives as long as the sandbox.
