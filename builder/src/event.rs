@@ -1,10 +1,10 @@
 //! One ordered stream of events: the terminal, `--events` and the logs are sinks of it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rootbuild_cache::Digest;
 use rootbuild_playbooks::event::TaskStatus;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// The version of the events' JSON form; raised when a field changes its meaning or goes.
 pub const EVENT_VERSION: u32 = 1;
@@ -44,6 +44,7 @@ pub enum Event {
         /// Where it stands among the root's steps, from 0.
         index: usize,
         /// The log that its output goes to.
+        #[serde(serialize_with = "lossy")]
         log: PathBuf,
     },
     /// A layer is being built by somebody else, who is waited for.
@@ -146,6 +147,7 @@ pub enum Event {
         /// Its tree.
         tree: Digest,
         /// Where it is.
+        #[serde(serialize_with = "lossy")]
         path: PathBuf,
         /// Whether the path shows another tree than before.
         changed: bool,
@@ -160,8 +162,16 @@ pub enum Event {
         step: Option<String>,
         /// Why.
         message: String,
+        /// Whether it isn't the root's own fault: the command was stopped.
+        stopped: bool,
         /// The log to read, if there is one.
+        #[serde(serialize_with = "lossy_option")]
         log: Option<PathBuf>,
+    },
+    /// A signal asked the command to stop, and it does.
+    Stopping {
+        /// The signal's number.
+        signal: i32,
     },
     /// All is done.
     Finished {
@@ -175,7 +185,7 @@ impl Event {
     #[must_use]
     pub fn root(&self) -> Option<&str> {
         match self {
-            Self::Started { .. } | Self::Finished { .. } => None,
+            Self::Started { .. } | Self::Stopping { .. } | Self::Finished { .. } => None,
             Self::RootStarted { root, .. }
             | Self::LayerStarted { root, .. }
             | Self::Waiting { root, .. }
@@ -191,6 +201,15 @@ impl Event {
             | Self::RootFailed { root, .. } => Some(root),
         }
     }
+}
+
+/// A path as JSON can hold it: what isn't UTF-8 is replaced.
+pub(crate) fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
+}
+
+fn lossy_option<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    path.as_ref().map(|path| path.to_string_lossy()).serialize(serializer)
 }
 
 /// Somewhere events go. Sinks only look: nothing they do changes what is built.

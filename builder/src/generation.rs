@@ -53,7 +53,8 @@ pub struct Root {
 pub struct Generation {
     /// The version of this form.
     pub schema: u32,
-    /// The definition, absolute.
+    /// The definition, absolute; for people, since what isn't UTF-8 is replaced.
+    #[serde(serialize_with = "crate::event::lossy")]
     pub definition: PathBuf,
     /// When it was made, RFC 3339 in UTC.
     pub created: String,

@@ -108,10 +108,8 @@ impl EventSink for LogSink {
             _ => return,
         };
         let wanted = matches!(event, Event::LayerStarted { .. }) || self.0.existing(root).is_some();
-        if wanted {
-            if let Ok(mut log) = self.0.open(root) {
-                let _ = log.write_all(format!("{line}\n").as_bytes());
-            }
+        if wanted && let Ok(mut log) = self.0.open(root) {
+            let _ = log.write_all(format!("{line}\n").as_bytes());
         }
     }
 }

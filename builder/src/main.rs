@@ -4,18 +4,22 @@ use std::process::ExitCode;
 
 use clap::{ColorChoice, Parser};
 use rootbuild::cli::{Cli, completion};
-use rootbuild::exit;
+use rootbuild::{bug, exit};
 
 fn main() -> ExitCode {
+    ExitCode::from(bug::guarded(run))
+}
+
+fn run() -> u8 {
     if completion::answer() {
-        return ExitCode::from(exit::OK);
+        return exit::OK;
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are answers (stdout, 0), the rest is a usage error (stderr, 2).
             let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::OK });
+            return if error.use_stderr() { exit::USAGE } else { exit::OK };
         }
     };
     match cli.global.color {
@@ -32,5 +36,5 @@ fn main() -> ExitCode {
         )
         .without_time()
         .init();
-    ExitCode::from(cli.run())
+    cli.run()
 }

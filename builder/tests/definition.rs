@@ -120,7 +120,7 @@ fn what_is_left_out_has_a_default() {
     let dir = project("[base.b]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\n[root.a]\nbase = \"b\"\n");
     let definition = load(&dir);
     let root = &definition.roots[0];
-    assert_eq!(root.host, "a");
+    assert_eq!(root.host.value, "a");
     assert!(root.playbooks.is_empty() && root.vars.is_empty() && !root.boot);
     assert_eq!((root.network, root.services), (Network::None, Services::Defer));
     assert!(definition.ansible.is_none());

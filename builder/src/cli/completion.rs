@@ -4,7 +4,6 @@
 //! definition at hand, and options stay right when rootbuild is upgraded.
 
 use std::ffi::{OsStr, OsString};
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _};
@@ -12,7 +11,7 @@ use clap_complete::Shell;
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use clap_complete::env::{CompleteEnv, Shells};
 
-use super::{Cli, Global};
+use super::{Cli, Global, out};
 use crate::definition::Definition;
 use crate::exit;
 use crate::render::Report;
@@ -42,8 +41,8 @@ pub fn run(_: &Global, arguments: &Arguments) -> Result<u8, Report> {
     let mut script = Vec::new();
     completer
         .write_registration(VARIABLE, "rootbuild", "rootbuild", "rootbuild", &mut script)
-        .and_then(|()| std::io::stdout().write_all(&script))
-        .map_err(|error| Report::failed("can't write the script").caused_by(&error))?;
+        .map_err(|error| Report::failed("can't make the script").caused_by(&error))?;
+    out::bytes(&script)?;
     Ok(exit::OK)
 }
 

@@ -1,5 +1,6 @@
 //! `rootbuild doctor`: whether this machine has what a provision needs. What can be tried is tried.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -7,10 +8,10 @@ use clap::builder::styling::{AnsiColor, Style};
 use serde::Serialize;
 use serde_json::json;
 
-use super::Global;
+use super::{Global, out};
 use crate::definition::{BaseKind, Definition, FILE_NAME};
 use crate::exit;
-use crate::render::{Report, clean, unicode};
+use crate::render::{Report, clean, count, unicode};
 
 mod kernel;
 mod sandbox;
@@ -121,13 +122,15 @@ pub fn run(global: &Global, _: &Arguments) -> Result<u8, Report> {
     checks.extend(scratch.map(|scratch| sandbox::check(scratch.path())));
     let missing = checks.iter().filter(|check| check.status == Status::Missing).count();
     if global.json {
-        println!("{}", json!({ "ok": missing == 0, "store": store, "checks": checks }));
+        let store = store.to_string_lossy();
+        out::json(&json!({ "ok": missing == 0, "store": store, "checks": checks }))?;
     } else {
-        print(&checks, global.quiet);
+        let mut text = told(&checks, global.quiet);
         if !global.quiet {
             let warnings = checks.iter().filter(|check| check.status == Status::Warning).count();
-            anstream::println!("{}", summary(missing, warnings));
+            let _ = writeln!(text, "{}", summary(missing, warnings));
         }
+        out::text(&text)?;
     }
     Ok(if missing == 0 { exit::OK } else { exit::FAILED })
 }
@@ -155,10 +158,6 @@ fn is_above(cwd: &Path) -> bool {
     cwd.ancestors().any(|dir| dir.join(FILE_NAME).symlink_metadata().is_ok())
 }
 
-fn count(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
-}
-
 fn summary(missing: usize, warnings: usize) -> String {
     match (missing, warnings) {
         (0, 0) => "everything that a provision needs is here".to_owned(),
@@ -170,7 +169,8 @@ fn summary(missing: usize, warnings: usize) -> String {
     }
 }
 
-fn print(checks: &[Check], quiet: bool) {
+fn told(checks: &[Check], quiet: bool) -> String {
+    let mut text = String::new();
     let width = checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
     let symbols = unicode() && std::io::IsTerminal::is_terminal(&std::io::stdout());
     for check in checks.iter().filter(|check| !quiet || check.status != Status::Ok) {
@@ -181,16 +181,18 @@ fn print(checks: &[Check], quiet: bool) {
         };
         let style = Style::new().fg_color(Some(color.into())).bold();
         let mark = if symbols { symbol } else { word };
-        anstream::println!(
+        let _ = writeln!(
+            text,
             "{style}{mark}{style:#} {:width$}  {}",
             check.name,
             clean(&check.detail).replace('\n', " ")
         );
         if let Some(hint) = &check.hint {
             let indent = " ".repeat(mark.chars().count() + 1 + width + 2);
-            anstream::println!("{indent}hint: {}", clean(hint));
+            let _ = writeln!(text, "{indent}hint: {}", clean(hint));
         }
     }
+    text
 }
 
 #[cfg(test)]

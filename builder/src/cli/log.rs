@@ -1,12 +1,11 @@
 //! `rootbuild log`: the last log of a root.
 
-use std::fs::File;
-use std::io;
+use std::fs;
 
 use clap::Args;
 use serde_json::json;
 
-use super::Global;
+use super::{Global, out};
 use crate::render::Report;
 use crate::{exit, logs};
 
@@ -39,19 +38,13 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
             .hint(format!("a log is written when something is built: rootbuild provision {}", root.name)));
     };
     if global.json {
-        println!("{}", json!({ "root": root.name, "path": path }));
+        out::json(&json!({ "root": root.name, "path": path.to_string_lossy() }))?;
     } else if arguments.path {
-        println!("{}", path.display());
+        out::text(&format!("{}\n", path.display()))?;
     } else {
-        let copied = File::open(&path).and_then(|mut log| io::copy(&mut log, &mut io::stdout().lock()));
-        match copied {
-            Ok(_) => {}
-            // `rootbuild log x | head` is no failure.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-            Err(error) => {
-                return Err(Report::failed(format!("can't read `{}`", path.display())).caused_by(&error));
-            }
-        }
+        let log = fs::read(&path)
+            .map_err(|error| Report::failed(format!("can't read `{}`", path.display())).caused_by(&error))?;
+        out::bytes(&log)?;
     }
     Ok(exit::OK)
 }

@@ -4,6 +4,7 @@ pub mod completion;
 pub mod doctor;
 pub mod list;
 pub mod log;
+mod out;
 pub mod plan;
 pub mod provision;
 pub mod shell;
@@ -59,7 +60,7 @@ pub struct Global {
     #[arg(short, long, global = true, env = "ROOTBUILD_QUIET", value_parser = clap::builder::FalseyValueParser::new())]
     pub quiet: bool,
 
-    /// Say more: tasks (-v), and what Ansible says with -v, -vv, … (-vv, -vvv, …)
+    /// Say more: every task (-v); with -vv, -vvv, … Ansible gets -v, -vv, …, which shows in the log
     #[arg(short, long, global = true, action = ArgAction::Count, env = "ROOTBUILD_VERBOSE")]
     pub verbose: u8,
 

@@ -1,12 +1,14 @@
 //! `rootbuild plan`: what a provision would do, and why.
 
+use std::fmt::Write as _;
+
 use clap::Args;
 use serde_json::json;
 
-use super::Global;
+use super::{Global, out};
 use crate::exit;
 use crate::plan::{PlannedLayer, PlannedRoot, Planner};
-use crate::render::Report;
+use crate::render::{Report, count};
 
 /// Arguments of `rootbuild plan`.
 #[derive(Debug, Args)]
@@ -37,11 +39,10 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
                 json!({ "name": plan.name, "layers": layers })
             })
             .collect();
-        println!("{}", json!({ "roots": roots }));
+        out::json(&json!({ "roots": roots }))?;
     } else {
-        for plan in &plans {
-            print(plan, global.quiet);
-        }
+        let text: String = plans.iter().map(|plan| told(plan, global.quiet)).collect();
+        out::text(&text)?;
     }
     let builds = plans.iter().any(PlannedRoot::builds);
     Ok(if builds && arguments.detailed_exitcode { exit::DIFFERENCES } else { exit::OK })
@@ -57,23 +58,23 @@ fn layer_json(layer: &PlannedLayer) -> serde_json::Value {
     })
 }
 
-fn print(plan: &PlannedRoot, quiet: bool) {
+/// A plan in words; with `quiet` nothing of roots that are as they should be.
+fn told(plan: &PlannedRoot, quiet: bool) -> String {
     let cached = plan.layers.iter().filter(|layer| layer.tree.is_some()).count();
     let build = plan.layers.len() - cached;
     if build == 0 {
-        if !quiet {
-            anstream::println!("{}: nothing to do, {cached} layers cached", plan.name);
-        }
-        return;
+        let all = count(cached, "layer");
+        return if quiet { String::new() } else { format!("{}: nothing to do, {all} cached\n", plan.name) };
     }
-    anstream::println!("{}: {build} to build, {cached} cached", plan.name);
+    let mut text = format!("{}: {build} to build, {cached} cached\n", plan.name);
     for layer in &plan.layers {
         let state = if layer.tree.is_some() { "cached" } else { "build " };
-        anstream::println!("  {state}  {}", layer.step);
+        let _ = writeln!(text, "  {state}  {}", layer.step);
         for reason in &layer.reasons {
-            anstream::println!("            {}", sentence(reason));
+            let _ = writeln!(text, "            {}", sentence(reason));
         }
     }
+    text
 }
 
 /// A reason in words.

@@ -56,13 +56,16 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
         no_cache: arguments.no_cache,
     };
     let definition = Arc::new(definition);
-    let engine = Engine::new(Arc::clone(&definition), store.clone(), options, sink, logs, cancel.clone());
+    let engine =
+        Engine::new(Arc::clone(&definition), store.clone(), options, Arc::clone(&sink), logs, cancel.clone());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Report::failed("can't start the runtime").caused_by(&error))?;
+    // Should anything panic, what runs is stopped before the runtime waits for it.
+    let _stop = StopOnPanic(cancel.clone());
     let (outcomes, signal) = runtime.block_on(async {
-        let signals = signals::watch(&cancel);
+        let signals = signals::watch(&cancel, &sink);
         let outcomes = engine.provision(&names).await;
         (outcomes, signals.received())
     });
@@ -72,12 +75,23 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
     generation::record(&store, &definition.path, &done)?;
     tidy(&store, &definition, &failed);
     if global.json {
-        println!("{}", result(&done, &failed, start.elapsed()));
+        super::out::json(&result(&done, &failed, start.elapsed()))?;
     }
     if let Some(signal) = signal {
         return Err(Report::interrupted(signal));
     }
-    report(&failed)
+    report(&failed, &definition)
+}
+
+/// Stops what is running when a panic goes by.
+struct StopOnPanic(Cancel);
+
+impl Drop for StopOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.cancel();
+        }
+    }
 }
 
 /// Where events go.
@@ -95,7 +109,7 @@ fn sinks(global: &Global, names: &[String], logs: &Arc<Logs>) -> Result<Arc<dyn 
         if std::io::stderr().is_terminal() {
             sinks.push(Box::new(Bars::new(verbose, width)));
         } else {
-            sinks.push(Box::new(Plain { verbose }));
+            sinks.push(Box::new(Plain::new(verbose)));
         }
     }
     Ok(Arc::new(Fanout(sinks)))
@@ -137,7 +151,7 @@ fn result(done: &[&RootReport], failed: &[&RootFailure], took: Duration) -> Valu
             json!({
                 "name": root.name,
                 "tree": root.tree,
-                "path": root.path,
+                "path": root.path.to_string_lossy(),
                 "changed": root.changed,
                 "layers": layers,
             })
@@ -152,7 +166,7 @@ fn result(done: &[&RootReport], failed: &[&RootFailure], took: Duration) -> Valu
                     "name": failure.root,
                     "step": failure.step,
                     "error": failure.error.to_string(),
-                    "log": failure.log,
+                    "log": failure.log.as_ref().map(|log| log.to_string_lossy()),
                 })
             })
             .collect();
@@ -162,7 +176,7 @@ fn result(done: &[&RootReport], failed: &[&RootFailure], took: Duration) -> Valu
 }
 
 /// The error to end with, if anything failed. A layer that failed for several roots is told once.
-fn report(failed: &[&RootFailure]) -> Result<u8, Report> {
+fn report(failed: &[&RootFailure], definition: &Definition) -> Result<u8, Report> {
     if failed.is_empty() {
         return Ok(exit::OK);
     }
@@ -179,7 +193,7 @@ fn report(failed: &[&RootFailure]) -> Result<u8, Report> {
             .filter(|other| Arc::as_ptr(&other.error) == pointer)
             .map(|other| other.root.as_str())
             .collect();
-        reports.push(Report::from_failure(failure, &sharers));
+        reports.push(Report::from_failure(failure, &sharers, definition));
     }
     Err(Report::several(reports))
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use rootbuild_cache::Error;
-use rootbuild_roots::sandbox::{Console, Network, Nspawn, Sandbox, SandboxSpec};
+use rootbuild_roots::sandbox::{Console, Network, Nspawn, Running, Sandbox, SandboxSpec};
 use rootbuild_roots::working::{self, RootMount};
 use rootbuild_roots::{Cancel, publish};
 
@@ -20,7 +20,7 @@ pub struct Arguments {
     #[arg(value_name = "ROOT")]
     pub root: String,
 
-    /// Enter what the last failed provision left, instead of the finished root
+    /// Enter what the last failed provision left (and keep changes), instead of the finished root
     #[arg(long)]
     pub failed: bool,
 
@@ -38,6 +38,11 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
     let definition = global.definition()?;
     let root = super::one_root(&definition, &arguments.root)?;
     super::require_root("rootbuild shell")?;
+    // Looking for a root makes no store.
+    global.store_read_only()?.ok_or_else(|| {
+        Report::failed(format!("root `{}` isn't provisioned yet", root.name))
+            .hint(format!("run `rootbuild provision {}`", root.name))
+    })?;
     let store = global.store()?;
     let staging = store.staging("shell")?;
     let (mount, _lease) = if arguments.failed {
@@ -78,12 +83,12 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
         env: environment(),
         binds: Vec::new(),
         network: if arguments.network { Network::Host } else { Network::None },
-        hostname: root.host.clone(),
+        hostname: root.host.value.clone(),
         boot: false,
         console: Console::Inherit,
         chdir: Some(PathBuf::from("/root")),
     };
-    let code = Nspawn.start(&spec, &Cancel::new()).and_then(|running| running.wait())?;
+    let code = Nspawn.start(&spec, &Cancel::new()).and_then(Running::wait)?;
     Ok(u8::try_from(code).unwrap_or(crate::exit::FAILED))
 }
 

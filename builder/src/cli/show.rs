@@ -1,11 +1,13 @@
 //! `rootbuild show`: what a root is made of.
 
+use std::fmt::Write as _;
+
 use clap::Args;
 use rootbuild_cache::{Kind, Tree};
 use rootbuild_roots::{publish, scrub};
 use serde_json::{Value, json};
 
-use super::Global;
+use super::{Global, out};
 use crate::render::Report;
 use crate::{exit, generation};
 
@@ -53,53 +55,59 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
                 })
             })
             .collect();
-        println!(
-            "{}",
-            json!({
-                "name": root.name, "tree": published.tree, "path": published.path,
-                "checkout": published.checkout, "created": published.created,
-                "host": root.host, "entries": size.entries, "files": size.files, "bytes": size.bytes,
+        out::json(&json!({
+                "name": root.name, "tree": published.tree, "path": published.path.to_string_lossy(),
+                "checkout": published.checkout.to_string_lossy(), "created": published.created,
+                "host": root.host.value, "entries": size.entries, "files": size.files, "bytes": size.bytes,
                 "layers": layers, "dropped": dropped,
-            })
-        );
+        }))?;
         return Ok(exit::OK);
     }
-    anstream::println!("root      {}", root.name);
-    anstream::println!("tree      {}", published.tree);
-    anstream::println!("path      {}", published.path.display());
-    anstream::println!("host      {}", root.host);
-    anstream::println!("created   {}", published.created);
-    anstream::println!(
+    let mut text = String::new();
+    let _ = writeln!(text, "root      {}", root.name);
+    let _ = writeln!(text, "tree      {}", published.tree);
+    let _ = writeln!(text, "path      {}", published.path.display());
+    let _ = writeln!(text, "host      {}", root.host.value);
+    let _ = writeln!(text, "created   {}", published.created);
+    let _ = writeln!(
+        text,
         "content   {} entries, {} files, {}",
         size.entries,
         size.files,
         indicatif::HumanBytes(size.bytes)
     );
-    anstream::println!("layers");
+    let _ = writeln!(text, "layers");
     for (record, layer) in layers {
         let Some(record) = record else {
-            anstream::println!("  {}  b3:{}", layer.step, layer.tree.short());
+            let _ = writeln!(text, "  {}  b3:{}", layer.step, layer.tree.short());
             continue;
         };
         let facts = &record.facts;
         let tasks = facts["tasks"].as_u64().map(|tasks| format!(", {tasks} tasks")).unwrap_or_default();
         let packages =
             facts["packages"].as_array().map(|list| format!(", {} packages", list.len())).unwrap_or_default();
-        anstream::println!(
+        let _ = writeln!(
+            text,
             "  {}  b3:{}  {:.1} s{tasks}{packages}",
             layer.step,
             layer.tree.short(),
             record.seconds
         );
         for service in facts["deferred"].as_array().into_iter().flatten() {
-            let text = |name: &str| service[name].as_str().unwrap_or("?").to_owned();
-            anstream::println!("    service `{}`: `{}` is left to its unit", text("service"), text("state"));
+            let field = |name: &str| service[name].as_str().unwrap_or("?").to_owned();
+            let _ = writeln!(
+                text,
+                "    service `{}`: `{}` is left to its unit",
+                field("service"),
+                field("state")
+            );
         }
     }
-    anstream::println!("dropped before capture");
+    let _ = writeln!(text, "dropped before capture");
     for rule in dropped {
-        anstream::println!("  {rule}");
+        let _ = writeln!(text, "  {rule}");
     }
+    out::text(&text)?;
     Ok(exit::OK)
 }
 

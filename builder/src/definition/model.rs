@@ -132,7 +132,7 @@ pub struct Root {
     /// The name of its base, which exists.
     pub base: Located<String>,
     /// The inventory host that the root stands for (default: the root's name).
-    pub host: String,
+    pub host: Located<String>,
     /// What runs, in order; may be empty.
     pub playbooks: Vec<Playbook>,
     /// Extra vars, in the order in which they are written.

@@ -350,7 +350,7 @@ impl Parser<'_> {
         fields.finish(|_| None);
         Some(Root {
             name: name.to_owned(),
-            host: host.map_or_else(|| name.to_owned(), |host| host.value),
+            host: host.unwrap_or_else(|| Located { value: name.to_owned(), span }),
             base: base?,
             playbooks,
             vars: vars.unwrap_or_default(),

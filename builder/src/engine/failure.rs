@@ -14,6 +14,8 @@ use rootbuild_roots::publish::PublishError;
 use rootbuild_roots::sandbox::SandboxError;
 use rootbuild_roots::working::WorkingError;
 
+use crate::definition::{At, Root};
+
 /// Why a step couldn't be done.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
@@ -77,6 +79,30 @@ impl StepError {
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         matches!(self.cause(), Cause::Cancelled)
+    }
+
+    /// Whether the step got far enough that what it left is worth a look.
+    #[must_use]
+    pub fn leaves_something(&self) -> bool {
+        match self {
+            Self::Run(error) => {
+                !error.is_definition_error() && !matches!(error, RunError::NoPlayMatched { .. })
+            }
+            _ => false,
+        }
+    }
+
+    /// The place of the definition that has to be changed, if it is one.
+    #[must_use]
+    pub fn place(&self, root: &Root) -> Option<At> {
+        match self {
+            Self::Run(RunError::UnknownHost { .. } | RunError::HostPattern { .. }) => Some(root.host.span),
+            Self::Run(RunError::ReservedVariable { .. }) => Some(root.span),
+            Self::Run(RunError::NoPlayMatched { playbook, .. }) => {
+                root.playbooks.iter().find(|named| named.path == *playbook).map(|named| named.span)
+            }
+            _ => None,
+        }
     }
 
     /// What to do next, if there is something to say.

@@ -89,7 +89,7 @@ impl Engine {
                 root_name: root.name.clone(),
                 project: project.clone(),
                 playbook: playbook.path.clone(),
-                host: root.host.clone(),
+                host: root.host.value.clone(),
                 vars: serde_json::Value::Object(root.vars.clone()),
                 toolchain,
                 root: working.mount(),
@@ -105,8 +105,11 @@ impl Engine {
             let outcome = match ran {
                 Ok(outcome) => outcome,
                 Err(error) => {
-                    engine.keep_failed(working, &root.name);
-                    return Err(error.into());
+                    let error = StepError::from(error);
+                    if error.leaves_something() {
+                        engine.keep_failed(working, &root.name);
+                    }
+                    return Err(error);
                 }
             };
             engine.phase(&root.name, "capturing");
@@ -128,7 +131,7 @@ impl Engine {
                 "tasks": outcome.tasks,
                 "changed": outcome.changed,
                 "deferred": deferred,
-                "host": root.host,
+                "host": root.host.value,
             });
             Ok(Built { tree, tasks: outcome.tasks, facts, sound, next_key: None })
         })

@@ -171,6 +171,7 @@ impl Engine {
                     root: name.to_owned(),
                     step: failure.step.clone(),
                     message: failure.error.to_string(),
+                    stopped: failure.error.is_cancelled(),
                     log: failure.log.clone(),
                 });
                 Err(failure)
@@ -252,7 +253,7 @@ impl Engine {
         RootFailure {
             root: root.to_owned(),
             step,
-            kept: matches!(*error, StepError::Run(_))
+            kept: error.leaves_something()
                 && working::failed_root(&self.store, root).is_ok_and(|kept| kept.is_some()),
             error,
             log: self.logs.existing(root),

@@ -11,7 +11,7 @@ use rootbuild_roots::sandbox::SandboxError;
 use rootbuild_roots::working::WorkingError;
 
 use super::Report;
-use crate::definition::{DefinitionError, Diagnostic, SelectError};
+use crate::definition::{Definition, DefinitionError, Diagnostic, SelectError};
 use crate::engine::{Cause, RootFailure, StepError};
 use crate::exit;
 use crate::host::{self, Tool};
@@ -102,13 +102,22 @@ impl Report {
 
     /// Why a root couldn't be made. `sharers` are all roots that failed for the same reason.
     #[must_use]
-    pub fn from_failure(failure: &RootFailure, sharers: &[&str]) -> Self {
+    pub fn from_failure(failure: &RootFailure, sharers: &[&str], definition: &Definition) -> Self {
         let error = failure.error.as_ref();
         if let StepError::Dependency(_) = error {
             // The root below tells why; this one only follows.
             return Self::failed(format!("root `{}` wasn't built: {error}", failure.root));
         }
-        let mut report = Self::from_step(&failure.root, failure.step.as_deref(), error);
+        let root = definition.root(&failure.root);
+        let mut report = match root.and_then(|root| error.place(root)) {
+            Some(place) => {
+                let message = format!("root `{}`: {error}", failure.root);
+                let mut diagnostic = definition.diagnostic(place, message.as_str());
+                diagnostic.hint = step_hint(error);
+                Self::new(step_code(error), message).diagnostics(vec![diagnostic])
+            }
+            None => Self::from_step(&failure.root, failure.step.as_deref(), error),
+        };
         let others: Vec<String> =
             sharers.iter().filter(|name| **name != failure.root).map(|name| format!("`{name}`")).collect();
         if !others.is_empty() {
@@ -117,7 +126,8 @@ impl Report {
         if let Some(log) = &failure.log {
             report = report.note("log", log.display().to_string());
         }
-        if failure.kept {
+        // What Ansible itself refuses (a syntax error, a role that isn't there) isn't to be found in the root.
+        if failure.kept && !matches!(error, StepError::Run(RunError::Ansible { .. })) {
             report =
                 report.hint(format!("look around in it with `rootbuild shell --failed {}`", failure.root));
         }

@@ -16,7 +16,7 @@ use crate::exit;
 mod convert;
 mod text;
 
-pub use text::{clean, unicode};
+pub use text::{clean, count, unicode};
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const HINT: Style = AnsiColor::Cyan.on_default().bold();
@@ -120,6 +120,13 @@ impl Report {
             }
             next = error.source();
         }
+        self
+    }
+
+    /// Adds a cause in words.
+    #[must_use]
+    pub fn cause(mut self, cause: impl Into<String>) -> Self {
+        self.0.causes.push(cause.into());
         self
     }
 

@@ -8,7 +8,7 @@ use rootbuild_roots::base::{BaseError, Place};
 use rootbuild_roots::sandbox::SandboxError;
 
 use super::Report;
-use crate::definition::Diagnostic;
+use crate::definition::{Definition, Diagnostic};
 use crate::engine::{RootFailure, StepError};
 use crate::exit;
 
@@ -40,7 +40,7 @@ fn the_exit_code_says_what_kind_of_error_it_was() {
     let newer = Error::Format { path: PathBuf::from("/x"), found: "9".into(), known: 1 };
     let waited = Error::LockTimeout { what: "layer".into(), holder: 12, waited_seconds: 5 };
     assert_eq!(Report::from(damaged).exit_code(), exit::STORE_DAMAGED);
-    assert_eq!(Report::from(newer).exit_code(), exit::STORE_DAMAGED);
+    assert_eq!(Report::from(newer).exit_code(), exit::USAGE);
     assert_eq!(Report::from(waited).exit_code(), exit::LOCK_TIMEOUT);
     assert_eq!(Report::from(disk_full()).exit_code(), exit::FAILED);
     assert_eq!(Report::from(StepError::from(disk_full())).exit_code(), exit::FAILED);
@@ -62,6 +62,22 @@ fn every_error_of_the_store_has_its_words() {
     insta::assert_snapshot!(texts.join("\n"));
 }
 
+/// A definition with the root that the failures here are of.
+fn definition(dir: &Path) -> Definition {
+    for file in ["rootfs.tar", "common.yml", "hgweb.yml"] {
+        std::fs::write(dir.join(file), "").unwrap();
+    }
+    let text = "[base.b]\nsource = \"archive\"\nfile = \"rootfs.tar\"\n\n[ansible]\ncore = \"2.16.19\"\n\n\
+                [root.hgweb]\nbase = \"b\"\nhost = \"hgwep0\"\nplaybooks = [\"common.yml\", \"hgweb.yml\"]\n";
+    std::fs::write(dir.join("rootbuild.toml"), text).unwrap();
+    Definition::load(None, dir).unwrap()
+}
+
+fn from_failure(failure: &RootFailure, sharers: &[&str]) -> Report {
+    let dir = tempfile::tempdir().unwrap();
+    Report::from_failure(failure, sharers, &definition(dir.path()))
+}
+
 fn failure(root: &str, error: StepError) -> RootFailure {
     RootFailure {
         root: root.to_owned(),
@@ -75,7 +91,7 @@ fn failure(root: &str, error: StepError) -> RootFailure {
 #[test]
 fn a_failed_root_is_told_with_its_step_its_log_and_how_to_look_at_it() {
     let failure = failure("hgweb", StepError::from(disk_full()));
-    insta::assert_snapshot!(plain(&Report::from_failure(&failure, &["hgweb", "hgssh"])));
+    insta::assert_snapshot!(plain(&from_failure(&failure, &["hgweb", "hgssh"])));
 }
 
 #[test]
@@ -85,7 +101,7 @@ fn a_failed_task_is_told_with_its_output_and_its_place() {
         source_line: "roles/httpd/tasks/main.yml:3".to_owned(),
         detail: "no package httpd\nrc: 1".to_owned(),
     };
-    let report = Report::from_failure(&failure("hgweb", StepError::from(error)), &["hgweb"]);
+    let report = from_failure(&failure("hgweb", StepError::from(error)), &["hgweb"]);
     assert_eq!(report.exit_code(), exit::FAILED);
     insta::assert_snapshot!(plain(&report), @r"
     error: root `hgweb`, step `ansible/hgweb.yml` failed
@@ -98,6 +114,44 @@ fn a_failed_task_is_told_with_its_output_and_its_place() {
 }
 
 #[test]
+fn what_ansible_does_not_know_is_shown_where_the_definition_says_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let definition = definition(dir.path());
+    let errors = [
+        RunError::UnknownHost {
+            host: "hgwep0".to_owned(),
+            nearest: Some("hgweb0".to_owned()),
+            known: vec!["hgweb0".to_owned()],
+        },
+        RunError::NoPlayMatched {
+            playbook: dir.path().join("hgweb.yml"),
+            host: "hgwep0".to_owned(),
+            plays: vec!["web".to_owned()],
+        },
+    ];
+    let texts: Vec<String> = errors
+        .into_iter()
+        .map(|error| {
+            let error = StepError::from(error);
+            assert!(!error.leaves_something());
+            let failure = RootFailure { kept: false, ..failure("hgweb", error) };
+            let report = Report::from_failure(&failure, &["hgweb"], &definition);
+            assert!(report.to_json()["error"]["line"].is_number());
+            let text = anstream::adapter::strip_str(&report.render(Some(dir.path()))).to_string();
+            text.replace(dir.path().to_str().unwrap(), "/p")
+        })
+        .collect();
+    insta::assert_snapshot!(texts.join("\n"));
+}
+
+#[test]
+fn an_error_of_ansible_itself_does_not_send_anybody_into_the_root() {
+    let error = RunError::Ansible { message: "the role 'x' was not found".to_owned() };
+    let text = plain(&from_failure(&failure("hgweb", StepError::from(error)), &["hgweb"]));
+    assert!(text.contains("the role 'x' was not found") && !text.contains("shell --failed"), "{text}");
+}
+
+#[test]
 fn a_file_of_the_definition_that_is_wrong_is_shown_at_its_line() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("x.repo");
@@ -107,7 +161,7 @@ fn a_file_of_the_definition_that_is_wrong_is_shown_at_its_line() {
         message: "unknown key `baseurll`".to_owned(),
         hint: Some("did you mean `baseurl`?".to_owned()),
     };
-    let report = Report::from_failure(&failure("hgweb", StepError::from(error)), &["hgweb"]);
+    let report = from_failure(&failure("hgweb", StepError::from(error)), &["hgweb"]);
     assert_eq!(report.exit_code(), exit::USAGE);
     let text = anstream::adapter::strip_str(&report.render(Some(dir.path()))).to_string();
     insta::assert_snapshot!(text);
@@ -133,7 +187,7 @@ fn what_was_cancelled_is_no_failure_of_its_own_whoever_met_it() {
 fn a_root_that_only_follows_another_is_told_in_one_line() {
     let failure = failure("hgweb", StepError::Dependency("common".to_owned()));
     assert_eq!(
-        plain(&Report::from_failure(&failure, &["hgweb"])),
+        plain(&from_failure(&failure, &["hgweb"])),
         "error: root `hgweb` wasn't built: it stands on root `common`, which failed\n"
     );
 }

@@ -1,14 +1,17 @@
 //! Progress bars on a terminal: a line per root that is being worked on, finished things above.
 
 use std::collections::HashMap;
+use std::io::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rootbuild_playbooks::event::TaskStatus;
 
+use super::tally::Tally;
 use super::words;
 use crate::event::{Event, EventSink, LayerStatus};
+use crate::render::clean;
 
 /// How often spinners turn.
 const TICK: Duration = Duration::from_millis(120);
@@ -25,6 +28,8 @@ pub struct Bars {
     all: MultiProgress,
     verbose: bool,
     width: usize,
+    tick: Option<Duration>,
+    tally: Mutex<Tally>,
     lines: Mutex<HashMap<String, Line>>,
 }
 
@@ -32,7 +37,24 @@ impl Bars {
     /// Bars on stderr for roots whose longest name has `width` characters.
     #[must_use]
     pub fn new(verbose: bool, width: usize) -> Self {
-        Self { all: MultiProgress::new(), verbose, width, lines: Mutex::default() }
+        Self::on(ProgressDrawTarget::stderr(), Some(TICK), verbose, width)
+    }
+
+    /// Bars somewhere else; without a tick they move only with events.
+    pub(super) fn on(
+        target: ProgressDrawTarget,
+        tick: Option<Duration>,
+        verbose: bool,
+        width: usize,
+    ) -> Self {
+        let all = MultiProgress::with_draw_target(target);
+        Self { all, verbose, width, tick, tally: Mutex::default(), lines: Mutex::default() }
+    }
+
+    /// Draws every bar again, whatever was drawn last.
+    #[cfg(test)]
+    pub(super) fn redraw(&self) {
+        self.lines().values().for_each(|line| line.bar.tick());
     }
 
     fn lines(&self) -> MutexGuard<'_, HashMap<String, Line>> {
@@ -40,7 +62,13 @@ impl Bars {
     }
 
     fn say(&self, root: &str, text: &str) {
-        let _ = self.all.println(format!("{root:width$}  {text}", width = self.width));
+        self.print(&format!("{root:width$}  {text}", width = self.width));
+    }
+
+    fn print(&self, line: &str) {
+        for line in clean(line).lines() {
+            let _ = self.all.println(line);
+        }
     }
 
     fn update(&self, root: &str, change: impl FnOnce(&mut Line)) {
@@ -57,33 +85,44 @@ impl Bars {
     }
 }
 
+impl Line {
+    /// Shows what is being done, behind where the root is.
+    fn show(&self, text: &str) {
+        self.bar.set_message(clean(&format!("{}{text}", self.at)).replace('\n', " "));
+    }
+}
+
 impl EventSink for Bars {
     fn event(&self, event: &Event) {
+        let summary = self.tally.lock().unwrap_or_else(PoisonError::into_inner).add(event);
         match event {
             Event::RootStarted { root, steps } => {
                 let bar = self.all.add(ProgressBar::new_spinner());
                 let template = format!(
-                    "{{spinner:.cyan}} {{prefix:.bold:{}}}  {{wide_msg}} {{elapsed:.dim}}",
+                    "{{spinner:.cyan}} {{prefix:{}.bold}}  {{wide_msg}} {{elapsed:.dim}}",
                     self.width
                 );
                 if let Ok(style) = ProgressStyle::with_template(&template) {
                     bar.set_style(style);
                 }
                 bar.set_prefix(root.clone());
-                bar.enable_steady_tick(TICK);
+                if let Some(tick) = self.tick {
+                    bar.enable_steady_tick(tick);
+                }
                 let line = Line { bar, steps: steps.len(), at: String::new(), tasks: 0 };
                 self.lines().insert(root.clone(), line);
             }
             Event::LayerStarted { root, step, index, .. } => self.update(root, |line| {
-                line.at = format!("[{}/{}] {step}", index + 1, line.steps);
+                line.at = format!("[{}/{}] {step}  ", index + 1, line.steps);
                 line.tasks = 0;
-                line.bar.set_message(line.at.clone());
+                line.show("");
             }),
             Event::Waiting { root, step, index, holder } => self.update(root, |line| {
-                line.bar.set_message(format!("[{}/{}] {step}: waiting for {holder}", index + 1, line.steps));
+                line.at = format!("[{}/{}] {step}  ", index + 1, line.steps);
+                line.show(&format!("waiting for {holder}"));
             }),
             Event::Phase { root, text } => {
-                self.update(root, |line| line.bar.set_message(format!("{} {text}", line.at)));
+                self.update(root, |line| line.show(text));
             }
             Event::Progress { root, done, total, bytes } => self.update(root, |line| {
                 let text = if *bytes {
@@ -91,7 +130,7 @@ impl EventSink for Bars {
                 } else {
                     format!("{done} / {total}")
                 };
-                line.bar.set_message(format!("{} {text}", line.at));
+                line.show(&text);
             }),
             Event::Task { root, name, source } => {
                 if self.verbose {
@@ -99,7 +138,7 @@ impl EventSink for Bars {
                 }
                 self.update(root, |line| {
                     line.tasks += 1;
-                    line.bar.set_message(format!("{} task {}: {name}", line.at, line.tasks));
+                    line.show(&format!("task {}: {name}", line.tasks));
                 });
             }
             Event::TaskEnded { root, name, source, status, .. } => {
@@ -113,6 +152,7 @@ impl EventSink for Bars {
             }
             Event::Warning { root, text } => self.say(root, &format!("warning: {text}")),
             Event::LayerFinished { root, step, status, tasks, seconds, .. } => {
+                self.update(root, |line| line.at.clear());
                 if *status == LayerStatus::Built || self.verbose {
                     self.say(root, &format!("{step}: {}", words::layer(*status, *tasks, *seconds)));
                 }
@@ -121,7 +161,11 @@ impl EventSink for Bars {
                 self.finish(root);
                 self.say(root, &words::root(tree, path, *changed));
             }
-            Event::RootFailed { root, .. } => self.finish(root),
+            Event::RootFailed { root, step, stopped, .. } => {
+                self.finish(root);
+                self.say(root, &words::failed(step.as_deref(), *stopped));
+            }
+            Event::Stopping { .. } => self.print(words::STOPPING),
             Event::Finished { .. } => {
                 // Roots that were only built because others stand on them are never "finished".
                 let left: Vec<String> = self.lines().keys().cloned().collect();
@@ -130,6 +174,14 @@ impl EventSink for Bars {
                 }
             }
             Event::Started { .. } | Event::Line { .. } | Event::ServiceDeferred { .. } => {}
+        }
+        if let Some(summary) = summary {
+            self.print(&summary);
+        }
+        if matches!(event, Event::Finished { .. }) && self.tick.is_some() {
+            // Lines printed beside bars are filled up to the edge and not ended: what is printed next
+            // would follow on the same line.
+            let _ = writeln!(std::io::stderr());
         }
     }
 }

@@ -3,4 +3,8 @@
 pub mod bars;
 pub mod json_lines;
 pub mod plain;
+mod tally;
 mod words;
+
+#[cfg(test)]
+mod tests;

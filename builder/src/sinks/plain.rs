@@ -1,17 +1,34 @@
 //! Plain lines on stderr, for pipes, CI and logs.
 
+use std::io::Write as _;
+use std::sync::{Mutex, PoisonError};
+
 use rootbuild_playbooks::event::TaskStatus;
 
+use super::tally::Tally;
 use super::words;
 use crate::event::{Event, EventSink, LayerStatus};
+use crate::render::clean;
 
 /// Writes a line per thing that a person would want to know.
 pub struct Plain {
-    /// Task by task (`-v`).
-    pub verbose: bool,
+    verbose: bool,
+    tally: Mutex<Tally>,
 }
 
 impl Plain {
+    /// Lines on stderr, with `verbose` task by task.
+    #[must_use]
+    pub fn new(verbose: bool) -> Self {
+        Self { verbose, tally: Mutex::default() }
+    }
+
+    /// The lines for an event.
+    pub(super) fn lines(&self, event: &Event) -> impl Iterator<Item = String> {
+        let summary = self.tally.lock().unwrap_or_else(PoisonError::into_inner).add(event);
+        self.line(event).into_iter().chain(summary).map(|line| clean(&line))
+    }
+
     /// The line for an event, if it deserves one.
     fn line(&self, event: &Event) -> Option<String> {
         Some(match event {
@@ -41,10 +58,10 @@ impl Plain {
             Event::RootFinished { root, tree, path, changed, .. } => {
                 format!("{root}: {}", words::root(tree, path, *changed))
             }
-            Event::RootFailed { root, step, .. } => match step {
-                Some(step) => format!("{root}: {step}: failed"),
-                None => format!("{root}: failed"),
-            },
+            Event::RootFailed { root, step, stopped, .. } => {
+                format!("{root}: {}", words::failed(step.as_deref(), *stopped))
+            }
+            Event::Stopping { .. } => words::STOPPING.to_owned(),
             _ => return None,
         })
     }
@@ -52,8 +69,9 @@ impl Plain {
 
 impl EventSink for Plain {
     fn event(&self, event: &Event) {
-        if let Some(line) = self.line(event) {
-            anstream::eprintln!("{line}");
+        for line in self.lines(event) {
+            // That stderr is gone is no reason to stop a build.
+            let _ = writeln!(anstream::stderr(), "{line}");
         }
     }
 }

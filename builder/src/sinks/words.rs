@@ -37,6 +37,15 @@ pub(super) fn root(tree: &Digest, path: &std::path::Path, changed: bool) -> Stri
     format!("{state}  b3:{}  {}", tree.short(), path.display())
 }
 
+/// What Ctrl-C gets as an answer.
+pub(super) const STOPPING: &str = "stopping; once more to stop at once";
+
+/// The last word on a root that couldn't be made.
+pub(super) fn failed(step: Option<&str>, stopped: bool) -> String {
+    let state = if stopped { "stopped" } else { "failed" };
+    step.map_or_else(|| state.to_owned(), |step| format!("{step}: {state}"))
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
