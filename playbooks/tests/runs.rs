@@ -175,6 +175,25 @@ fn no_variable_leads_a_task_out_of_the_sandbox() {
 }
 
 #[test]
+fn a_delegated_synchronize_does_not_reach_the_real_machine() {
+    with_each("a_delegated_synchronize_does_not_reach_the_real_machine", |bench| {
+        let collection = "collections/ansible_collections/ansible/posix/plugins";
+        let plugin = "from ansible.plugins.action import ActionBase\nclass ActionModule(ActionBase):\n    def run(self, \
+                      tmp=None, task_vars=None):\n        return {'failed': True, 'msg': 'it ran'}\n";
+        bench.write(&format!("{collection}/action/synchronize.py"), plugin);
+        bench.write(&format!("{collection}/modules/synchronize.py"), "");
+        bench.playbook(
+            "- hosts: web0\n  gather_facts: false\n  tasks:\n    - name: push\n      ansible.posix.synchronize: \
+             {src: /etc, dest: /x}\n      delegate_to: localhost\n",
+        );
+        let error = bench.go().unwrap_err();
+        let RunError::TaskFailed { task, source_line, detail } = &error else { panic!("{error}") };
+        assert_eq!((task.as_str(), source_line.as_str()), ("push", "site.yml:4"));
+        assert!(detail.contains("reaches the real machine"), "{detail}");
+    });
+}
+
+#[test]
 fn the_variables_that_keep_tasks_inside_cannot_be_given() {
     with_newest("the_variables_that_keep_tasks_inside_cannot_be_given", |mut bench| {
         bench.run.vars = serde_json::json!({"ansible_connection": "local"});

@@ -435,8 +435,21 @@ class Lifetime(unittest.TestCase):
         with tempfile.TemporaryDirectory() as directory:
             deep = os.path.join(directory, "d" * 120)
             os.mkdir(deep)
+            path = os.path.join(deep, "agent.sock")
             with self.assertRaisesRegex(AgentGone, "No such file"):
-                Client(os.path.join(deep, "agent.sock"))
+                Client(path)
+            with Agent(support.interpreters()[0]) as agent:
+                os.link(agent.socket, path)
+                client = Client(path)
+                self.assertEqual(client.execute(b"echo hi").stdout, b"hi\n")
+                client.close()
+
+    def test_links_are_not_followed(self):
+        with tempfile.TemporaryDirectory() as directory, Agent(support.interpreters()[0]) as agent:
+            path = os.path.join(directory, "agent.sock")
+            os.symlink(agent.socket, path)
+            with self.assertRaisesRegex(AgentGone, "Not a socket|non-socket"):
+                Client(path)
 
 
 def _wait_for(what, seconds=20):

@@ -52,3 +52,14 @@ class Services(unittest.TestCase):
         self.assertEqual(report.deferred_service(result(body, "service", name="a", state="started")), ("a", "started"))
         found = report.deferred_service(result(body, "service", name="{{ secret }}", state="started"))
         self.assertEqual(found, (report.HIDDEN, "started"))
+
+
+class Bypasses(unittest.TestCase):
+    def test_a_delegated_synchronize_is_refused(self):
+        def task(action, to):
+            return types.SimpleNamespace(action=action, resolved_action=action, delegate_to=to)
+
+        self.assertIn("ssh", report.bypass(task("ansible.posix.synchronize", "localhost")))
+        self.assertIsNone(report.bypass(task("ansible.posix.synchronize", None)))
+        self.assertIsNone(report.bypass(task("synchronize", "{{ inventory_hostname }}")))
+        self.assertIsNone(report.bypass(task("copy", "localhost")))

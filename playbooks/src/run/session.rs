@@ -1,6 +1,6 @@
 //! One run: sandbox and Ansible side by side, from their start to their end.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStderr, ChildStdout, ExitStatus};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -117,7 +117,7 @@ impl Session<'_> {
             let status = self.wait(&mut child);
             // If Ansible never connected, nobody will.
             listener.wake();
-            let lost = || RunError::io("read", &self.run.log)(std::io::Error::other("a thread panicked"));
+            let lost = || RunError::io("read", &self.run.log)(io::Error::other("a thread panicked"));
             let account = account.join().map_err(|_| lost())?;
             let stderr = said.join().map_err(|_| lost())?;
             Ok(Ended { status: status?, stderr, account })
@@ -170,9 +170,9 @@ impl Session<'_> {
     /// What the run came to.
     fn judge(&self, ended: Ended) -> Result<Outcome, RunError> {
         let Ended { status, stderr, account } = ended;
-        if !status.success() {
+        if !status.success() || account.refused.is_some() {
             let failed = account.failed.filter(|_| account.ended);
-            return Err(match failed {
+            return Err(match account.refused.or(failed) {
                 Some(failed) => RunError::TaskFailed {
                     task: failed.task,
                     source_line: failed.source_line,
@@ -208,19 +208,15 @@ impl Session<'_> {
     }
 }
 
-/// Says once whether the sandbox became ready, then reads on so that it is never held up.
+/// Says whether the sandbox became ready, then reads on so that it is never held up. Of what comes
+/// only the first few bytes count: anything in the root could write there.
 fn watch(stdout: Option<ChildStdout>, ready: &Sender<bool>) {
     let Some(stdout) = stdout else { return };
     let mut reader = BufReader::new(stdout);
     let mut line = String::new();
-    while matches!(reader.read_line(&mut line), Ok(1..)) {
-        match line.trim_end() {
-            "READY" => drop(ready.send(true)),
-            other => tracing::debug!(line = other, "the sandbox said"),
-        }
-        line.clear();
-    }
-    // The receiver knows by the sender's end that nothing comes any more.
+    let read = reader.by_ref().take(64).read_line(&mut line);
+    let _ = ready.send(read.is_ok() && line == "READY\n");
+    let _ = io::copy(&mut reader, &mut io::sink());
 }
 
 /// Whether this ansible-core chooses interpreters by the distribution, as those up to 2.16 do.

@@ -38,6 +38,11 @@ enum Told {
         service: String,
         state: String,
     },
+    Refused {
+        name: String,
+        source: String,
+        why: String,
+    },
     Stats {
         hosts: BTreeMap<String, serde_json::Value>,
     },
@@ -72,6 +77,8 @@ pub(super) struct Account {
     pub(super) deferred: Vec<(String, String)>,
     /// The last failure that wasn't ignored (it may have been rescued).
     pub(super) failed: Option<Failed>,
+    /// A task that the plugin didn't let begin.
+    pub(super) refused: Option<Failed>,
     /// Whether the run came to its end.
     pub(super) ended: bool,
 }
@@ -145,6 +152,10 @@ impl Account {
                     self.deferred.push(pair);
                 }
                 events(RunEvent::Deferred { service, state });
+            }
+            Told::Refused { name, source, why } => {
+                self.refused =
+                    Some(Failed { task: name, source_line: relative(&source, project), detail: why });
             }
             Told::Stats { hosts } => {
                 tracing::debug!(?hosts, "ansible's recap");

@@ -42,7 +42,7 @@ from ansible.plugins.callback import CallbackBase
 
 from ansible_collections.rootbuild.sandbox.plugins.plugin_utils import preload
 from ansible_collections.rootbuild.sandbox.plugins.plugin_utils.client import connect
-from ansible_collections.rootbuild.sandbox.plugins.plugin_utils.report import deferred_service, failure, plain
+from ansible_collections.rootbuild.sandbox.plugins.plugin_utils.report import bypass, deferred_service, failure, plain
 
 
 class CallbackModule(CallbackBase):
@@ -100,6 +100,10 @@ class CallbackModule(CallbackBase):
         self._task(task, True)
 
     def _task(self, task, handler):
+        why = bypass(task)
+        if why is not None:
+            self._tell("refused", name=plain(task.get_name()), source=plain(task.get_path() or ""), why=why)
+            raise SystemExit(f"rootbuild: {why}")
         self._tell(
             "task",
             name=plain(task.get_name()),

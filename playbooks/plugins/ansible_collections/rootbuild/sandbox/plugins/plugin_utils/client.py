@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
+import stat
 import typing as t
 
 from . import wire
+
+
+# More output of one command than fits a result in any sensible way.
+MOST_OUTPUT = 1 << 30
 
 
 class AgentError(Exception):
@@ -64,6 +70,7 @@ class Client:
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         answer: tuple[bytes, bytes] | None = None
+        size = 0
         while True:
             if unsent:
                 unsent = unsent[self._send_some(unsent) :]
@@ -75,6 +82,9 @@ class Client:
             while (item := self._reader.next()) is not None:
                 kind, payload = item
                 if kind in output:
+                    size += len(payload)
+                    if size > MOST_OUTPUT:
+                        raise AgentGone(f"a command printed more than {MOST_OUTPUT} bytes")
                     output[kind].append(payload)
                 else:
                     answer = item
@@ -136,14 +146,15 @@ class Client:
 
 
 def connect(path: str) -> socket.socket:
-    """Connects to a path of any length: the kernel takes 107 bytes, so it is reached through its
-    directory's descriptor."""
-    directory, name = os.path.split(path)
+    """Connects to a path of any length (the kernel takes 107 bytes), and to nothing but a socket:
+    whoever may write to its directory could lead us elsewhere by a link."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        fd = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+        fd = os.open(path, os.O_PATH | os.O_NOFOLLOW)
         try:
-            sock.connect(f"/proc/self/fd/{fd}/{name}")
+            if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+                raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))
+            sock.connect(f"/proc/self/fd/{fd}")
         finally:
             os.close(fd)
     except OSError as error:

@@ -17,6 +17,19 @@ SERVICE_MODULES = frozenset(
 RUNNING = ("started", "restarted", "reloaded")
 
 
+SYNCHRONIZE = frozenset(("synchronize", "ansible.builtin.synchronize", "ansible.posix.synchronize"))
+
+
+def bypass(task: t.Any) -> str | None:
+    """Why the task must not run at all: it would go past the sandbox, to the real machine."""
+    if task.action not in SYNCHRONIZE and task.resolved_action not in SYNCHRONIZE:
+        return None
+    # Not delegated, it refuses by itself; delegated to the host itself, it stays inside.
+    if not task.delegate_to or "inventory_hostname" in str(task.delegate_to):
+        return None
+    return "a delegated `synchronize` reaches the real machine by ssh, not the root: use `copy` or `unarchive`"
+
+
 def plain(value: t.Any) -> str:
     """Text without Ansible's own string types, as it would be printed."""
     text = str(value)
