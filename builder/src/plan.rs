@@ -94,7 +94,7 @@ impl<'a> Planner<'a> {
         };
         let ansible = self.definition.ansible.as_ref().expect("the definition was validated");
         let store_dir = self.store.map(|store| store.dir().to_owned()).unwrap_or_default();
-        let project = step::project(self.definition, ansible, &store_dir);
+        let project = step::project(self.definition, ansible, &store_dir, &step::own_outputs());
         let identity = toolchain::identity(&ansible.core, requirements(ansible))?;
         let key = step::playbook_key(&tree, root, playbook, &project, &identity);
         let inputs = match self.inputs.get(&playbook.path) {

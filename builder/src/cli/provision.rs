@@ -1,6 +1,7 @@
 //! `rootbuild provision`: build roots, as far as they aren't cached, and hand them over.
 
 use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::Global;
 use crate::definition::Definition;
-use crate::engine::{Engine, Options, RootFailure, RootReport};
+use crate::engine::{Engine, Options, RootFailure, RootReport, step};
 use crate::event::{EventSink, Fanout};
 use crate::logs::{LogSink, Logs};
 use crate::render::Report;
@@ -54,6 +55,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
         lock_timeout: arguments.lock_timeout.map(Duration::from_secs),
         verbosity: global.verbose.saturating_sub(1),
         no_cache: arguments.no_cache,
+        outputs: step::own_outputs().into_iter().chain(global.events.as_deref().and_then(absolute)).collect(),
     };
     let definition = Arc::new(definition);
     let engine =
@@ -92,6 +94,10 @@ impl Drop for StopOnPanic {
             self.0.cancel();
         }
     }
+}
+
+fn absolute(path: &Path) -> Option<PathBuf> {
+    std::path::absolute(path).ok()
 }
 
 /// Where events go.

@@ -14,7 +14,7 @@ use rootbuild_roots::sandbox::Nspawn;
 use rootbuild_roots::working::{self, WorkingRoot};
 use serde_json::json;
 
-use super::lookup::{Lookup, lookup};
+use super::lookup::{Lookup, Reason, changes, lookup};
 use super::{Engine, LayerReport, StepError, blocking, step, top};
 use crate::definition::{Ansible, Base, Playbook, Root};
 use crate::event::{Event, LayerStatus};
@@ -117,10 +117,7 @@ impl Engine {
             let after = inputs::inputs(&project, &playbook.path)?;
             let sound = after == *before;
             if !sound {
-                engine.sink.event(&Event::Warning {
-                    root: root.name.clone(),
-                    text: format!("the project changed while `{}` ran: its layer is not kept", playbook.name),
-                });
+                engine.changed(&root.name, &playbook.name, &changes(&before, &after));
             }
             let deferred: Vec<_> = outcome
                 .deferred
@@ -146,7 +143,7 @@ impl Engine {
         parent: Digest,
     ) -> Result<(LayerKey, inputs::Project, Arc<Vec<Input>>), StepError> {
         let ansible = self.definition.ansible.as_ref().expect("the definition was validated");
-        let project = step::project(&self.definition, ansible, self.store.dir());
+        let project = step::project(&self.definition, ansible, self.store.dir(), &self.options.outputs);
         let identity = toolchain::identity(&ansible.core, requirements(ansible))?;
         let key = step::playbook_key(&parent, root, playbook, &project, &identity);
         let (engine, path, project_) = (Arc::clone(self), playbook.path.clone(), project.clone());
@@ -328,6 +325,17 @@ impl Engine {
             let text = format!("the failed root can't be kept: {error}");
             self.sink.event(&Event::Warning { root: root.to_owned(), text });
         }
+    }
+
+    /// Says that a step's inputs changed while it ran, so that its layer can't be kept.
+    fn changed(&self, root: &str, step: &str, reasons: &[Reason]) {
+        let mut names: Vec<String> =
+            reasons.iter().take(3).map(|reason| format!("`{}`", reason.subject)).collect();
+        if reasons.len() > names.len() {
+            names.push("…".to_owned());
+        }
+        let text = format!("{} changed while `{step}` ran: its layer is not kept", names.join(", "));
+        self.sink.event(&Event::Warning { root: root.to_owned(), text });
     }
 
     fn step_event(&self, root: &str, event: StepEvent) {

@@ -61,7 +61,7 @@ pub fn lookup(store: &Store, key: &LayerKey, inputs: &[Input], step: &str) -> Re
 }
 
 /// How `new` differs from `old`; both are sorted by kind and name.
-fn changes(old: &[Input], new: &[Input]) -> Vec<Reason> {
+pub(super) fn changes(old: &[Input], new: &[Input]) -> Vec<Reason> {
     let text = |digest: &Option<Digest>| digest.as_ref().map(ToString::to_string);
     let index = |list: &'_ [Input]| -> HashMap<(String, String), Option<Digest>> {
         list.iter().map(|input| ((input.kind.clone(), input.name.clone()), input.digest)).collect()

@@ -39,6 +39,8 @@ pub struct Options {
     pub verbosity: u8,
     /// Build every layer even if a record holds.
     pub no_cache: bool,
+    /// Files that this command writes while it works (its output, its events): no inputs.
+    pub outputs: Vec<PathBuf>,
 }
 
 /// A layer of a root that was provisioned.

@@ -1,6 +1,6 @@
 //! The steps of a root and the keys of their layers.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rootbuild_cache::{Digest, KeyHasher, LayerKey};
 use rootbuild_playbooks::inputs::Project;
@@ -47,11 +47,16 @@ pub fn playbook_key(
     project: &Project,
     ansible: &str,
 ) -> LayerKey {
-    let path = playbook.path.strip_prefix(&project.dir).unwrap_or(&playbook.path);
+    // In full, so that a new field can't be forgotten: what a key leaves out must be an input or harmless.
+    // The vault password is neither: its file may change, what it opens may not.
+    let Project { dir, inventory, vault_password_file: _, exclude: _ } = project;
+    let path = playbook.path.strip_prefix(dir).unwrap_or(&playbook.path);
+    let inventory = inventory.iter().map(|path| path.strip_prefix(dir).unwrap_or(path));
     let mut key = KeyHasher::new("playbook", STEP_VERSION);
     key.number("key version", KEY_VERSION)
         .digest("parent", parent)
         .bytes("playbook", path.as_os_str().as_encoded_bytes())
+        .list("inventory", inventory.map(|path| path.as_os_str().as_encoded_bytes()))
         .text("host", &root.host)
         .text("vars", &canonical(&Value::Object(root.vars.clone())))
         .text("network", if root.network == Network::Host { "host" } else { "none" })
@@ -62,10 +67,12 @@ pub fn playbook_key(
 }
 
 /// The Ansible project of a definition, as the playbooks crate wants it. What only rootbuild reads (the
-/// definition, the files of bases, the store) isn't input of any playbook, even if it lies in the project.
+/// definition, the files of bases, the store) or writes (`outputs`) isn't input of any playbook, even if it
+/// lies in the project.
 #[must_use]
-pub fn project(definition: &Definition, ansible: &Ansible, store_dir: &Path) -> Project {
+pub fn project(definition: &Definition, ansible: &Ansible, store_dir: &Path, outputs: &[PathBuf]) -> Project {
     let mut exclude = vec![store_dir.to_owned(), definition.path.clone()];
+    exclude.extend_from_slice(outputs);
     for base in &definition.bases {
         match &base.kind {
             BaseKind::Rpm(rpm) => {
@@ -82,6 +89,12 @@ pub fn project(definition: &Definition, ansible: &Ansible, store_dir: &Path) -> 
         vault_password_file: ansible.vault_password_file.as_ref().map(|path| path.value.clone()),
         exclude,
     }
+}
+
+/// The files that this process's stdout and stderr go to: they change while it runs.
+#[must_use]
+pub fn own_outputs() -> Vec<PathBuf> {
+    ["/proc/self/fd/1", "/proc/self/fd/2"].iter().filter_map(|link| std::fs::read_link(link).ok()).collect()
 }
 
 /// JSON with sorted keys and no spaces: one text per value.
