@@ -1,6 +1,6 @@
 //! What is built again, and what isn't.
 
-use rootbuild_tests::{Ran, privileged};
+use rootbuild_tests::{Project, Ran, privileged};
 
 use crate::support::{el7_project, statuses, tasks_run};
 
@@ -101,4 +101,95 @@ fn plan_needs_no_privileges() {
         .expect("setpriv runs");
     let plan = Ran::new(&output).expect(0).json();
     assert_eq!(plan["roots"][0]["layers"][0]["status"], "cached");
+}
+
+#[test]
+fn another_inventory_is_another_layer() {
+    if !privileged("another_inventory_is_another_layer") {
+        return;
+    }
+    let define = |inventory: &str| {
+        format!(
+            "{}inventory = \"{inventory}\"\n[root.flavoured]\nbase = \"el7\"\nplaybooks = [\"site.yml\"]\n",
+            crate::support::EL7
+        )
+    };
+    let project = el7_project("[root.x]\nbase = \"el7\"\n", "");
+    project.write("hosts-a", "flavoured flavour=a\n").write("hosts-b", "flavoured flavour=b\n");
+    project.write("site.yml", "- hosts: all\n  gather_facts: false\n  tasks:\n    - copy: {content: '{{ flavour }}', dest: /etc/flavour}\n");
+    for flavour in ["a", "b"] {
+        project.write("rootbuild.toml", &define(&format!("hosts-{flavour}")));
+        let _ = project.rootbuild(&["provision"]).expect(0);
+        assert_eq!(project.inside("flavoured", "cat /etc/flavour"), flavour);
+    }
+}
+
+#[test]
+fn output_into_the_project_is_no_input() {
+    if !privileged("output_into_the_project_is_no_input") {
+        return;
+    }
+    let project = el7_project("[root.told]\nbase = \"el7\"\nplaybooks = [\"site.yml\"]\n", ONE);
+    let log = || std::fs::OpenOptions::new().create(true).append(true).open(project.dir().join("out.log"));
+    for built in [true, false] {
+        let mut command = project.command(&["provision", "-v", "--events", "events"]);
+        let status = command.stdout(log().expect("writable")).stderr(log().expect("writable")).status();
+        assert!(status.expect("rootbuild runs").success());
+        let said = std::fs::read_to_string(project.dir().join("out.log")).expect("it was written");
+        assert!(!said.contains("changed while"), "{said}");
+        assert_eq!(said.matches("site.yml: built").count(), 1, "built now: {built}\n{said}");
+    }
+}
+
+#[test]
+fn a_base_that_changes_while_it_is_awaited_is_not_recorded_under_its_old_key() {
+    if !privileged("a_base_that_changes_while_it_is_awaited_is_not_recorded_under_its_old_key") {
+        return;
+    }
+    let project = Project::with_own_store();
+    let pack = |which: &str| {
+        project.write(&format!("{which}/etc/which"), which);
+        let tar = std::process::Command::new("tar")
+            .args(["-C", which, "-cf", &format!("{which}.tar"), "."])
+            .current_dir(project.dir())
+            .status();
+        assert!(tar.expect("tar runs").success());
+    };
+    pack("one");
+    pack("two");
+    let put = |which: &str| {
+        std::fs::copy(project.dir().join(format!("{which}.tar")), project.dir().join("now.tar"))
+            .expect("writable");
+    };
+    put("one");
+    project.write(
+        "rootbuild.toml",
+        "[base.a]\nsource = \"archive\"\nfile = \"now.tar\"\n[root.swapped]\nbase = \"a\"\n",
+    );
+    let _ = project.rootbuild(&["provision", "-q"]).expect(0);
+    let shown = project.rootbuild(&["show", "swapped", "--json"]).expect(0).json();
+    let key = shown["layers"][0]["key"].as_str().expect("a key").trim_start_matches("b3:").to_owned();
+    // Its record forgotten, and somebody holding its lock until the archive has been replaced.
+    std::fs::remove_dir_all(project.store().join("layers")).expect("it is there");
+    let lock = project.store().join("locks").join(format!("layer-{key}"));
+    let mut holder = std::process::Command::new("flock")
+        .arg(&lock)
+        .args(["sh", "-c", "echo held; read _"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("flock runs");
+    let mut held = [0; 5];
+    std::io::Read::read_exact(holder.stdout.as_mut().expect("piped"), &mut held).expect("it says so");
+    let mut waiting = project.command(&["provision", "-v"]);
+    let child = waiting.stderr(std::process::Stdio::piped()).spawn().expect("rootbuild runs");
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    put("two");
+    drop(holder.stdin.take());
+    holder.wait().expect("it ends");
+    let _ = Ran::new(&child.wait_with_output().expect("it ends"));
+    put("one");
+    let _ = project.rootbuild(&["provision", "-q"]).expect(0);
+    let which = std::fs::read_to_string(project.root("swapped").join("etc/which")).expect("it is there");
+    assert_eq!(which, "one");
 }
