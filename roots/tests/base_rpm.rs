@@ -127,7 +127,7 @@ fn a_core_root_works_as_its_own_rpm_sees_it() {
     let Some((dir, _)) = standin() else { return };
     let mut project = Project::new(&["@core"], &good(&dir));
     project.base.lock = Some(project.path("core.lock"));
-    let unlocked = project.base.key().unwrap();
+    let (unlocked, inputs) = (project.base.key().unwrap(), project.base.inputs_key().unwrap());
     let facts = project.build().unwrap();
     let count = facts["packages"].as_array().unwrap().len();
     assert!(count > 100, "{count}");
@@ -150,6 +150,7 @@ fn a_core_root_works_as_its_own_rpm_sees_it() {
     // The lock is used from now on: nothing is resolved, and the same packages come again.
     let locked = fs::read_to_string(project.path("core.lock")).unwrap();
     assert_ne!(project.base.key().unwrap(), unlocked);
+    assert_eq!(project.base.inputs_key().unwrap(), inputs);
     fs::write(project.path("test.repo"), good(&dir)).unwrap();
     let again = project.build().unwrap();
     assert_eq!((&again["lock"], &again["packages"]), (&"used".into(), &facts["packages"]));

@@ -1,6 +1,6 @@
 //! From a base of the definition to what builds it.
 
-use rootbuild_roots::base::archive::Limits;
+use rootbuild_roots::base::archive::{Keyed, Limits};
 use rootbuild_roots::base::{ArchiveBase, BaseSource, DebianBase, RpmBase};
 
 use crate::definition::{Base, BaseKind, Located};
@@ -35,6 +35,7 @@ pub fn source(base: &Base) -> Box<dyn BaseSource> {
             strip_components: archive.strip_components,
             devices: archive.devices,
             limits: Limits::default(),
+            keyed: Keyed::default(),
         }),
         BaseKind::Root(root) => unreachable!("base `{}` is the tree of root `{}`", base.name, root.value),
     }

@@ -174,6 +174,13 @@ pub trait BaseSource: Send + Sync {
     /// then belongs under the key as it is afterwards.
     fn key(&self) -> Result<LayerKey, BaseError>;
 
+    /// The key without the lock file, which `build` may write, from the named files as they are now. Where it
+    /// is another than before [`key`](Self::key) was asked, somebody changed a file meanwhile: what was
+    /// built belongs under no key.
+    fn inputs_key(&self) -> Result<LayerKey, BaseError> {
+        self.key()
+    }
+
     /// Installs the base into `root`, an empty directory. Returns facts for the record (package
     /// list with digests, repositories), a JSON object.
     fn build(&self, context: BaseContext<'_>, root: &Path) -> Result<serde_json::Value, BaseError>;

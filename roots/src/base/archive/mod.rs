@@ -22,7 +22,8 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use rootbuild_cache::{KeyHasher, LayerKey};
 
@@ -57,6 +58,22 @@ pub struct ArchiveBase {
     pub devices: bool,
     /// How much the archive may hold.
     pub limits: Limits,
+    /// What the last key was made for.
+    pub keyed: Keyed,
+}
+
+/// The content of an archive when its key was made: `build` of the same value takes no other.
+#[derive(Debug, Clone, Default)]
+pub struct Keyed(Arc<Mutex<Option<String>>>);
+
+impl Keyed {
+    fn get(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, digest: &str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(digest.to_owned());
+    }
 }
 
 /// How much an archive may hold, so that a small one can't fill a disk.
@@ -79,17 +96,13 @@ impl Default for Limits {
 
 impl BaseSource for ArchiveBase {
     fn key(&self) -> Result<LayerKey, BaseError> {
-        let file = self.open()?;
-        let digest = match &self.sha256 {
-            // `build` takes no other content.
-            Some(sha256) => sha256.to_ascii_lowercase(),
-            None => self.digest(&file, &Cancel::new(), &|_| ())?,
-        };
-        let mut key = KeyHasher::new("base archive", VERSION);
-        key.text("sha256", &digest)
-            .number("strip", self.strip_components.into())
-            .number("devices", self.devices.into());
-        Ok(LayerKey(key.finish()))
+        let digest = self.expected()?;
+        self.keyed.set(&digest);
+        Ok(self.key_of(&digest))
+    }
+
+    fn inputs_key(&self) -> Result<LayerKey, BaseError> {
+        Ok(self.key_of(&self.expected()?))
     }
 
     fn build(&self, context: BaseContext<'_>, root: &Path) -> Result<serde_json::Value, BaseError> {
@@ -104,6 +117,9 @@ impl BaseSource for ArchiveBase {
             && !expected.eq_ignore_ascii_case(&digest)
         {
             return Err(self.error(Problem::Sha256 { expected: expected.clone(), found: digest }));
+        }
+        if self.keyed.get().is_some_and(|keyed| keyed != digest) {
+            return Err(self.error(Problem::Changed));
         }
 
         (context.sink)(StepEvent::Phase(format!("unpacking {shown}")));
@@ -128,6 +144,24 @@ impl BaseSource for ArchiveBase {
 }
 
 impl ArchiveBase {
+    /// The digest that the archive must have when it is unpacked.
+    fn expected(&self) -> Result<String, BaseError> {
+        let file = self.open()?;
+        match &self.sha256 {
+            // `build` takes no other content.
+            Some(sha256) => Ok(sha256.to_ascii_lowercase()),
+            None => self.digest(&file, &Cancel::new(), &|_| ()),
+        }
+    }
+
+    fn key_of(&self, digest: &str) -> LayerKey {
+        let mut key = KeyHasher::new("base archive", VERSION);
+        key.text("sha256", digest)
+            .number("strip", self.strip_components.into())
+            .number("devices", self.devices.into());
+        LayerKey(key.finish())
+    }
+
     fn unpack(
         &self,
         source: &mut Source<'_>,
@@ -157,19 +191,21 @@ impl ArchiveBase {
         File::open(&self.file).map_err(|error| wrong(format!("can't read {what}: {error}")))
     }
 
-    /// The file's sha256, remembered within this process as long as the file looks unchanged.
+    /// The file's sha256, remembered within this process as long as the file looks unchanged. One that was
+    /// changed just now isn't remembered: with the clock's resolution its next change could look the same.
     fn digest(&self, file: &File, cancel: &Cancel, sink: StepSink<'_>) -> Result<String, BaseError> {
         static KNOWN: Mutex<Option<HashMap<Looks, String>>> = Mutex::new(None);
         let failed = || BaseError::io("read", &self.file);
         let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = looks(&file.metadata().map_err(failed())?);
+        let metadata = file.metadata().map_err(failed())?;
+        let (before, settled) = (looks(&metadata), is_settled(&metadata));
         if let Some(digest) = known().get_or_insert_default().get(&before) {
             return Ok(digest.clone());
         }
         let digest = Source::new(file, cancel, sink).and_then(Source::digest);
         cancel.check()?;
         let digest = digest.map_err(failed())?;
-        if looks(&file.metadata().map_err(failed())?) == before {
+        if settled && looks(&file.metadata().map_err(failed())?) == before {
             known().get_or_insert_default().insert(before, digest.clone());
         }
         Ok(digest)
@@ -186,4 +222,11 @@ type Looks = (u64, u64, u64, (i64, i64), (i64, i64));
 fn looks(file: &Metadata) -> Looks {
     let (mtime, ctime) = ((file.mtime(), file.mtime_nsec()), (file.ctime(), file.ctime_nsec()));
     (file.dev(), file.ino(), file.size(), mtime, ctime)
+}
+
+/// Whether the file's last change is so long ago that another one would have another time.
+fn is_settled(file: &Metadata) -> bool {
+    let Ok(seconds) = u64::try_from(file.ctime()) else { return true };
+    let settled = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.saturating_add(3));
+    settled <= SystemTime::now()
 }

@@ -108,24 +108,16 @@ impl RpmBase {
 
 impl BaseSource for RpmBase {
     fn key(&self) -> Result<LayerKey, BaseError> {
-        let (repos, contents) = self.repos()?;
-        let mut hasher = KeyHasher::new("base rpm", STEP_VERSION);
-        let Self { repo_files: _, packages, lock: _, arch, releasever } = self;
-        hasher.text("arch", arch).text("releasever", releasever).list("packages", packages);
-        hasher.list("repo files", &contents);
-        for repo in &repos {
-            for (key, _) in &repo.keys {
-                match key {
-                    KeyFile::File(path) => hasher.bytes("key", &named_file(path, "the key")?),
-                    KeyFile::Url(url) => hasher.text("key url", url),
-                };
-            }
-        }
+        let (mut hasher, repos) = self.hasher()?;
         match self.locked(&repos)? {
             Some((_, bytes)) => hasher.digest("lock", &Digest::of(&bytes)),
             None => hasher.text("lock", "none"),
         };
         Ok(LayerKey(hasher.finish()))
+    }
+
+    fn inputs_key(&self) -> Result<LayerKey, BaseError> {
+        Ok(LayerKey(self.hasher()?.0.finish()))
     }
 
     fn build(&self, context: BaseContext<'_>, root: &Path) -> Result<serde_json::Value, BaseError> {
@@ -165,6 +157,24 @@ impl BaseSource for RpmBase {
 }
 
 impl RpmBase {
+    /// The key's fields but the lock, and the repositories.
+    fn hasher(&self) -> Result<(KeyHasher, Vec<Repo>), BaseError> {
+        let (repos, contents) = self.repos()?;
+        let mut hasher = KeyHasher::new("base rpm", STEP_VERSION);
+        let Self { repo_files: _, packages, lock: _, arch, releasever } = self;
+        hasher.text("arch", arch).text("releasever", releasever).list("packages", packages);
+        hasher.list("repo files", &contents);
+        for repo in &repos {
+            for (key, _) in &repo.keys {
+                match key {
+                    KeyFile::File(path) => hasher.bytes("key", &named_file(path, "the key")?),
+                    KeyFile::Url(url) => hasher.text("key url", url),
+                };
+            }
+        }
+        Ok((hasher, repos))
+    }
+
     /// What to install: as the lock says, or freshly resolved (and locked). Also how the lock took part.
     fn resolution(
         &self,

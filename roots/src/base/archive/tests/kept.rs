@@ -1,5 +1,7 @@
 //! What is kept of a member, and what the builder is told.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::*;
 
 #[test]
@@ -93,6 +95,26 @@ fn the_key_is_the_content_and_the_settings_but_not_the_name() {
 }
 
 #[test]
+fn an_archive_that_changed_after_its_key_was_made_is_not_unpacked() {
+    if !privileged("an_archive_that_changed_after_its_key_was_made_is_not_unpacked") {
+        return;
+    }
+    let place = Place::new();
+    // In place, of one size and at once: as like the file before as can be.
+    let write = |text| fs::write(place.path("a.tar"), Tar::default().file("x", text).end()).expect("writable");
+    write("1");
+    let base = place.base("a.tar");
+    let (inputs, key) = (base.inputs_key().expect("a key"), base.key().expect("a key"));
+    write("2");
+    assert_ne!(base.inputs_key().expect("a key"), inputs);
+    let error = place.build(&base).unwrap_err();
+    assert!(error.to_string().ends_with("it changed while it was read"), "{error}");
+    assert!(!place.root("x").exists());
+    assert_ne!(base.key().expect("a key"), key);
+    place.build(&base).expect("the one that its key is for");
+}
+
+#[test]
 fn an_archive_with_another_sha256_is_not_unpacked() {
     if !privileged("an_archive_with_another_sha256_is_not_unpacked") {
         return;
@@ -131,11 +153,11 @@ fn progress_is_told_and_cancelling_ends_it() {
     assert_eq!(last, Some((size, size)));
 
     place.again();
-    let cancel = Cancel::new();
-    let error = place.build_with(&place.base("a.tar"), &cancel, &|event| {
-        if matches!(event, StepEvent::Progress { .. }) {
-            cancel.cancel();
-        }
+    let (cancel, unpacks) = (Cancel::new(), AtomicBool::new(false));
+    let error = place.build_with(&place.base("a.tar"), &cancel, &|event| match event {
+        StepEvent::Phase(phase) => unpacks.store(phase.starts_with("unpacking"), Ordering::Relaxed),
+        StepEvent::Progress { .. } if unpacks.load(Ordering::Relaxed) => cancel.cancel(),
+        _ => {}
     });
     assert!(error.unwrap_err().is_cancelled());
     assert!(fs::metadata(place.root("f")).is_ok_and(|file| file.len() < 20_000_000));

@@ -62,6 +62,7 @@ impl Place {
             strip_components: 0,
             devices: false,
             limits: Limits::default(),
+            keyed: super::Keyed::default(),
         }
     }
 
