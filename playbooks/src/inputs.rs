@@ -71,28 +71,34 @@ pub fn inputs(project: &Project, playbook: &Path) -> Result<Vec<Input>, InputsEr
     Ok(inputs)
 }
 
-/// Names of modules and of files of module_utils that the project may put in the place of Ansible's
-/// own: every file's stem ("copy"), and "module_utils/…" for what lies below such a directory.
-pub(crate) fn python_names(project: &Project, playbook: &Path) -> Result<Vec<String>, InputsError> {
-    const UTILITIES: &str = "module_utils/";
+/// What the project may put in the place of Ansible's own Python.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct OwnPython {
+    /// Every file's stem ("copy"): it may be a module of that name.
+    pub(crate) names: Vec<String>,
+    /// Whether any module may import something of the project instead of Ansible's module_utils.
+    /// Those of collections have names of their own.
+    pub(crate) utilities: bool,
+}
+
+/// Looks for it among all inputs.
+pub(crate) fn own_python(project: &Project, playbook: &Path) -> Result<OwnPython, InputsError> {
+    let config = read_config(project)?;
     let mut names = BTreeSet::new();
+    // Such a directory may have any name.
+    let mut utilities = config.get("defaults", "module_utils").is_some();
     for Entry { name, .. } in find(project, playbook)?.into_entries() {
-        let Some(path) = name.to_str() else { continue };
-        if let Some((_, rest)) = path.split_once(UTILITIES)
-            && !path.contains("ansible_collections/")
-        {
-            names.insert(format!("{UTILITIES}{rest}"));
-        }
-        names.extend(name.file_stem().and_then(|stem| stem.to_str()).map(ToOwned::to_owned));
+        let has = |part: &str| name.components().any(|component| component.as_os_str() == part);
+        utilities |= has("module_utils") && !has("ansible_collections");
+        names.extend(name.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
     }
     names.retain(|name| !name.contains('\n'));
-    Ok(names.into_iter().collect())
+    Ok(OwnPython { names: names.into_iter().collect(), utilities })
 }
 
 /// Everything that may be read, by name.
 fn find(project: &Project, playbook: &Path) -> Result<Found, InputsError> {
-    let config = Config::of_project(&project.dir)
-        .map_err(InputsError::io("read", &crate::config::path(&project.dir)))?;
+    let config = read_config(project)?;
     let left_out = left_out(project, &config);
     let mut found = Found::default();
     walk::walk(&project.dir, &project.dir, &left_out, &mut found)?;
@@ -102,6 +108,10 @@ fn find(project: &Project, playbook: &Path) -> Result<Found, InputsError> {
         }
     }
     Ok(found)
+}
+
+fn read_config(project: &Project) -> Result<Config, InputsError> {
+    Config::of_project(&project.dir).map_err(InputsError::io("read", &crate::config::path(&project.dir)))
 }
 
 /// Paths that are no inputs: secrets, and what running Ansible writes.

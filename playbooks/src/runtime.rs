@@ -35,16 +35,18 @@ const FILES: &[(&str, &str)] = files![
         from "ansible_collections/rootbuild/sandbox/plugins/callback/events.py",
     "python/ansible_collections/rootbuild/sandbox/plugins/connection/agent.py"
         from "ansible_collections/rootbuild/sandbox/plugins/connection/agent.py",
+    "python/ansible_collections/rootbuild/sandbox/plugins/lookup/connection.py"
+        from "ansible_collections/rootbuild/sandbox/plugins/lookup/connection.py",
     "python/ansible_collections/rootbuild/sandbox/plugins/plugin_utils/client.py"
         from "ansible_collections/rootbuild/sandbox/plugins/plugin_utils/client.py",
+    "python/ansible_collections/rootbuild/sandbox/plugins/plugin_utils/place.py"
+        from "ansible_collections/rootbuild/sandbox/plugins/plugin_utils/place.py",
     "python/ansible_collections/rootbuild/sandbox/plugins/plugin_utils/preload.py"
         from "ansible_collections/rootbuild/sandbox/plugins/plugin_utils/preload.py",
     "python/ansible_collections/rootbuild/sandbox/plugins/plugin_utils/report.py"
         from "ansible_collections/rootbuild/sandbox/plugins/plugin_utils/report.py",
     // One file serves both ends of the wire.
     "python/ansible_collections/rootbuild/sandbox/plugins/plugin_utils/wire.py" from "agent/wire.py",
-    "python/ansible_collections/rootbuild/sandbox/plugins/vars/target.py"
-        from "ansible_collections/rootbuild/sandbox/plugins/vars/target.py",
 ];
 
 /// The written files.

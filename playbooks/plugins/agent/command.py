@@ -7,7 +7,7 @@ _SHELL = re.compile(br"\A/bin/sh -c '((?:[^']|'\"'\"')*)'\Z", re.S)
 
 _VALUE = br"(?:[A-Za-z0-9_@%+=:,./-]|'[^']*'|\"'\")*"
 _ASSIGNMENT = br"[A-Za-z_][A-Za-z0-9_]*=" + _VALUE
-_PYTHON = re.compile(br"\A((?:" + _ASSIGNMENT + br" )*)(/[A-Za-z0-9_./+-]+) && sleep 0 ?\Z", re.S)
+_PYTHON = re.compile(br"\A((?:" + _ASSIGNMENT + br" )*)(/(?:[A-Za-z0-9_.+-]+/)+(?:platform-)?python[0-9.]*) && sleep 0\Z", re.S)
 _EACH = re.compile(br"([A-Za-z_][A-Za-z0-9_]*)=(" + _VALUE + br") ", re.S)
 _PIECE = re.compile(br"'([^']*)'|\"(')\"|([^'\"]+)", re.S)
 

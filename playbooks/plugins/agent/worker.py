@@ -93,6 +93,8 @@ def _run(source):
         code = 1
         # Modules may have hooked this. The first frame is ours, and would not be there.
         kind, error, trace = sys.exc_info()
+        if PY3:
+            error.__traceback__ = trace.tb_next
         try:
             sys.excepthook(kind, error, trace.tb_next)
         except SystemExit as end:

@@ -4,6 +4,8 @@ import functools
 import io
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import struct
@@ -305,7 +307,7 @@ class Modules(unittest.TestCase):
             warm, cold = agent.module(text), agent.cold(text)
             self.assertEqual((warm.code, cold.code), (code, code), source)
             self.assertEqual(warm.stdout, cold.stdout, source)
-            self.assertEqual(_last_line(warm.stderr), _last_line(cold.stderr), source)
+            self.assertEqual(_plain(warm.stderr), _plain(cold.stderr), source)
 
     @with_each()
     def test_modules_do_not_see_each_other(self, agent):
@@ -353,6 +355,28 @@ class Modules(unittest.TestCase):
         began = time.monotonic()
         self.assertEqual(agent.module(payload(text)).stdout, b"done\n")
         self.assertLess(time.monotonic() - began, 10)
+
+    @with_each()
+    def test_another_interpreter_gets_a_fork_server_of_its_own(self, agent):
+        with tempfile.TemporaryDirectory() as directory:
+            subprocess.check_call(["/usr/bin/python3", "-m", "venv", "--without-pip", directory])
+            command = b"/bin/sh -c '%s/bin/python3 && sleep 0'" % os.fsencode(directory)
+            source = payload("import sys; print(sys.prefix, sys.executable)")
+            ended = agent.client().execute(command, source)
+            self.assertEqual((ended.stdout.decode(), ended.how), ("%s %s/bin/python3\n" % (directory, directory), "warm"))
+            self.assertEqual(agent.module(payload("print(1)")).how, "warm")
+
+    @with_each(warm=False)
+    def test_what_is_no_interpreter_is_left_to_a_shell(self, agent):
+        with tempfile.TemporaryDirectory() as directory:
+            for name, make in (("true", lambda p: shutil.copy("/bin/true", p)), ("script", _script)):
+                path = os.path.join(directory, name, "python")
+                os.mkdir(os.path.dirname(path))
+                make(path)
+                for _ in range(2):
+                    ended = agent.client().execute(b"/bin/sh -c '%s && sleep 0'" % os.fsencode(path), payload("x"))
+                    self.assertEqual(ended.code, 0)
+                self.assertEqual(ended.how, "shell")
 
     @with_each()
     def test_a_killed_fork_server_is_replaced(self, agent):
@@ -461,6 +485,12 @@ def _wait_for(what, seconds=20):
     raise AssertionError("it did not happen")
 
 
+def _script(path):
+    with open(path, "w") as script:
+        script.write("#!/bin/sh\ncat > /dev/null\n")
+    os.chmod(path, 0o755)
+
+
 def _read(path):
     try:
         with open(path, "rb") as file:
@@ -479,8 +509,9 @@ def _frame(sock):
     return item
 
 
-def _last_line(text):
-    return text.splitlines()[-1:] if text else []
+def _plain(text):
+    """A traceback without what differs: where the zip was, and (warm) that the module was in it."""
+    return re.sub(rb"/tmp/ansible_probe_payload_\w+/ansible_probe_payload.zip/", b"", text)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,10 @@ class Reading(unittest.TestCase):
         self.assertEqual(read(line()), (b"/usr/bin/python3", {}))
         self.assertEqual(read(line("A=b C=d/e ")), (b"/usr/bin/python3", {b"A": b"b", b"C": b"d/e"}))
 
+    def test_interpreters_are_known_by_their_names(self):
+        for path in ("/usr/bin/python2.7", "/usr/libexec/platform-python", "/opt/a_b/bin/python3.11"):
+            self.assertEqual(read(line(python=path)), (path.encode(), {}))
+
     def test_values_are_unquoted_as_a_shell_would(self):
         alphabet = "ab' \"$`\\\n*~;&|é"
         for seed in range(300):
@@ -38,6 +42,9 @@ class Reading(unittest.TestCase):
             line(tail=" && sleep 1"),
             line(tail=" /tmp/x && sleep 0"),
             line(python="python3"),
+            line(python="/usr/bin/perl"),
+            line(python="/usr/bin/python3/"),
+            line(python="/usr/bin/python3-config"),
             line(python="/usr/bin/py$thon"),
             line("A=~/x "),
             line("A=$HOME "),

@@ -50,17 +50,13 @@ pub(super) fn playbook(run: &PlaybookRun, scratch: &Scratch) -> Command {
     command.env("ROOTBUILD_EVENTS", scratch.path("events.sock"));
     command.env("ROOTBUILD_BOOTED", if run.boot { "1" } else { "0" });
     command.env("ROOTBUILD_SHADOWS", scratch.path("shadows"));
-    if let Some(dir) = payloads(run) {
+    if let Some(dir) = payloads(run).filter(|_| !scratch.own_utilities) {
         command.env("ROOTBUILD_PAYLOADS", dir);
     }
     let config = &scratch.config;
     let mut callbacks = config.names("defaults", "callbacks_enabled").unwrap_or_default();
     callbacks.push("rootbuild.sandbox.events".to_owned());
     command.env("ANSIBLE_CALLBACKS_ENABLED", callbacks.join(","));
-    let vars = config.names("defaults", "vars_plugins_enabled");
-    let mut vars = vars.unwrap_or_else(|| vec!["host_group_vars".to_owned()]);
-    vars.push("rootbuild.sandbox.target".to_owned());
-    command.env("ANSIBLE_VARS_ENABLED", vars.join(","));
     command
 }
 

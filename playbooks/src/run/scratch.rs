@@ -16,7 +16,7 @@ use crate::inputs;
 use crate::runtime::Runtime;
 
 /// Variables that decide where a task runs: the run sets them, and nobody else.
-const RESERVED: &[&str] = &["ansible_connection", "rootbuild_target"];
+const RESERVED: &[&str] = &["ansible_connection"];
 
 /// Names of this machine, which `delegate_to` and `local_action` use.
 const LOCAL: &[&str] = &["localhost", "127.0.0.1", "::1"];
@@ -37,6 +37,8 @@ pub(super) struct Scratch {
     pub(super) config_file: PathBuf,
     /// The inventories to name on the command line; where there are none the configuration names one.
     pub(super) inventories: Vec<PathBuf>,
+    /// Whether the project may put anything in the place of a part of Ansible's module_utils.
+    pub(super) own_utilities: bool,
 }
 
 impl Scratch {
@@ -56,13 +58,14 @@ impl Scratch {
         let config = Config::of_project(&run.project.dir).map_err(RunError::io("read", &project_config))?;
         let config_file = if project_config.is_file() { project_config } else { dir.join("ansible.cfg") };
         let inventories = run.project.inventory.iter().cloned().collect();
-        let mut scratch = Self { dir, runtime, config, config_file, inventories };
+        let mut scratch = Self { dir, runtime, config, config_file, inventories, own_utilities: true };
         scratch.write("ansible.cfg", b"")?;
         scratch.write("vars.json", run.vars.to_string().as_bytes())?;
-        scratch.write("connection.json", connection(&run.host).to_string().as_bytes())?;
-        let shadows = inputs::python_names(&run.project, &run.playbook)
+        scratch.write("connection.json", json!({"ansible_connection": CONNECTION}).to_string().as_bytes())?;
+        let own = inputs::own_python(&run.project, &run.playbook)
             .map_err(|error| RunError::Ansible { message: error.to_string() })?;
-        scratch.write("shadows", shadows.join("\n").as_bytes())?;
+        scratch.write("shadows", own.names.join("\n").as_bytes())?;
+        scratch.own_utilities = own.utilities;
         scratch.add_host(&run.host)?;
         Ok(scratch)
     }
@@ -173,30 +176,6 @@ fn check(run: &PlaybookRun) -> Result<(), RunError> {
 }
 
 /// The extra variable that keeps every task in the sandbox, whatever inventory, variables or
-/// keywords say: nothing is stronger than an extra variable. Only a task that is delegated to this
-/// machine runs here, and only if the root doesn't stand for it.
-fn connection(host: &str) -> serde_json::Value {
-    let here: Vec<String> =
-        LOCAL.iter().filter(|name| **name != host).map(|name| format!("'{name}'")).collect();
-    let template = format!(
-        "{{{{ 'ansible.builtin.local' if (rootbuild_target | default('')) in [{}] else 'rootbuild.sandbox.agent' }}}}",
-        here.join(", ")
-    );
-    json!({"ansible_connection": template})
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_this_machine_is_reached_outside_the_sandbox() {
-        let text = connection("web0").to_string();
-        assert!(
-            text.contains("in ['localhost', '127.0.0.1', '::1'] else 'rootbuild.sandbox.agent'"),
-            "{text}"
-        );
-        let text = connection("localhost").to_string();
-        assert!(text.contains("in ['127.0.0.1', '::1'] else"), "{text}");
-    }
-}
+/// keywords say: nothing is stronger than an extra variable. Only a task for this machine runs here,
+/// and only if the root doesn't stand for it; what decides is the task itself and no other variable.
+const CONNECTION: &str = "{{ lookup('rootbuild.sandbox.connection') }}";

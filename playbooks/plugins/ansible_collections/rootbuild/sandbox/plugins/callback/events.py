@@ -40,7 +40,7 @@ import time
 
 from ansible.plugins.callback import CallbackBase
 
-from ansible_collections.rootbuild.sandbox.plugins.plugin_utils import preload
+from ansible_collections.rootbuild.sandbox.plugins.plugin_utils import place, preload
 from ansible_collections.rootbuild.sandbox.plugins.plugin_utils.client import connect
 from ansible_collections.rootbuild.sandbox.plugins.plugin_utils.report import bypass, deferred_service, failure, plain
 
@@ -63,6 +63,7 @@ class CallbackModule(CallbackBase):
     def set_options(self, *args, **kwargs):
         """Connects as soon as the options are known."""
         super().set_options(*args, **kwargs)
+        place.guard(self.get_option("served"))
         self._socket = connect(self.get_option("socket"))
         self._payloads = preload.Payloads(self.get_option("payloads"), self.get_option("shadows"))
 

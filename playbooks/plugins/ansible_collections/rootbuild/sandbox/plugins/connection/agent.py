@@ -19,10 +19,6 @@ options:
     description: The inventory host that the root stands for.
     type: str
     env: [{name: ROOTBUILD_HOST}]
-  host:
-    description: The inventory host that the task is for.
-    type: str
-    vars: [{name: rootbuild_target}]
   remote_user:
     description: The agent runs as this user; other users are reached with C(become).
     type: str
@@ -38,6 +34,7 @@ from ansible.module_utils.common.text.converters import to_bytes, to_text
 from ansible.plugins.connection import ConnectionBase
 from ansible.utils.display import Display
 
+from ansible_collections.rootbuild.sandbox.plugins.plugin_utils import place
 from ansible_collections.rootbuild.sandbox.plugins.plugin_utils.client import AgentError, AgentGone, Client
 
 display = Display()
@@ -54,24 +51,29 @@ class Connection(ConnectionBase):
     _client: Client | None = None
 
     def _connect(self) -> Connection:
+        self._check()
         if self._client is not None:
             return self
-        host, served = self.get_option("host"), self.get_option("served")
-        if host != served:
-            raise AnsibleConnectionFailure(
-                f"`{host}` is another machine; while provisioning only `{served}` and localhost can be reached"
-            )
         try:
             self._client = Client(self.get_option("socket"))
         except AgentError as error:
+            served = self.get_option("served")
             raise AnsibleConnectionFailure(f"can't reach the sandbox of `{served}`: {error}") from error
         self._connected = True
         return self
 
+    def _check(self) -> None:
+        # At each request: one connection may serve all items of a loop, delegated to several hosts.
+        host, served = place.target(), self.get_option("served")
+        if host != served:
+            raise AnsibleConnectionFailure(
+                f"`{host}` is another machine; while provisioning only `{served}` and localhost can be reached"
+            )
+
     def exec_command(self, cmd: str, in_data: bytes | None = None, sudoable: bool = True) -> tuple[int, bytes, bytes]:
         """Runs a shell command in the root."""
         super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
-        host = self.get_option("host")
+        host = self.get_option("served")
         display.vvv(f"EXEC {to_text(cmd)}", host=host)
         ended = self._do(lambda client: client.execute(to_bytes(cmd, errors="surrogate_or_strict"), in_data or None))
         display.vvvv(f"EXEC ended with {ended.code} ({ended.how})", host=host)
@@ -80,7 +82,7 @@ class Connection(ConnectionBase):
     def put_file(self, in_path: str, out_path: str) -> None:
         """Copies a file into the root."""
         super().put_file(in_path, out_path)
-        display.vvv(f"PUT {in_path} TO {out_path}", host=self.get_option("host"))
+        display.vvv(f"PUT {in_path} TO {out_path}", host=self.get_option("served"))
         try:
             source = open(to_bytes(in_path, errors="surrogate_or_strict"), "rb")
         except FileNotFoundError as error:
@@ -96,7 +98,7 @@ class Connection(ConnectionBase):
     def fetch_file(self, in_path: str, out_path: str) -> None:
         """Copies a file out of the root."""
         super().fetch_file(in_path, out_path)
-        display.vvv(f"FETCH {in_path} TO {out_path}", host=self.get_option("host"))
+        display.vvv(f"FETCH {in_path} TO {out_path}", host=self.get_option("served"))
         with open(to_bytes(out_path, errors="surrogate_or_strict"), "wb") as target:
             self._do(
                 lambda client: client.get(to_bytes(in_path, errors="surrogate_or_strict"), target),
@@ -104,6 +106,7 @@ class Connection(ConnectionBase):
             )
 
     def _do(self, request, what: str = "the sandbox refused"):
+        self._check()
         try:
             return request(self._client)
         except AgentGone as error:

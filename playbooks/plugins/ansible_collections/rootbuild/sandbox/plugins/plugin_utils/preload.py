@@ -10,7 +10,6 @@ import typing as t
 import ansible.executor.module_common  # noqa: F401
 import ansible.executor.process.worker  # noqa: F401
 import ansible.executor.task_executor  # noqa: F401
-import ansible.module_utils
 import ansible.template  # noqa: F401
 import multiprocessing.popen_fork  # noqa: F401
 import multiprocessing.queues  # noqa: F401
@@ -37,6 +36,7 @@ def common() -> None:
     _try(lambda: loader.shell_loader.get("sh"))
     for plugins in (loader.filter_loader, loader.test_loader):
         _try(lambda plugins=plugins: list(plugins.all()))
+    _try(lambda: loader.lookup_loader.get("rootbuild.sandbox.connection"))
     for name in CONNECTIONS:
         _try(lambda name=name: loader.connection_loader.get(name, class_only=True))
 
@@ -71,7 +71,7 @@ class Tasks:
 class Payloads:
     """Keeps AnsiballZ payloads of Ansible's own modules between runs of one ansible-core. Ansible
     knows them by the module's name alone, so those that a project has a file of the same name for
-    are left out. Payloads are made anew by whoever does not find one: failing here is only slower."""
+    are left out, and none is kept for a project with module_utils of its own. Payloads are made anew by whoever does not find one: failing here is only slower."""
 
     def __init__(self, kept: str | None, shadows: str | None) -> None:
         self._kept = kept
@@ -97,10 +97,6 @@ class Payloads:
         return name[len(BUILTIN) :].split("-", 1)[0] not in self._shadows
 
     def _copy(self, source: str, target: str) -> None:
-        # Any module may import what the project puts in place of a part of module_utils.
-        utils = os.path.dirname(ansible.module_utils.__file__)
-        if any(os.path.exists(os.path.join(utils, name)) for name in self._utilities()):
-            return
         try:
             os.makedirs(target, mode=0o700, exist_ok=True)
             for name in filter(self._is_own, os.listdir(source)):
@@ -116,7 +112,3 @@ class Payloads:
                     os.rename(part, new)
         except OSError as error:
             display.vvv(f"rootbuild: payloads are not kept: {error}")
-
-    def _utilities(self) -> t.Iterator[str]:
-        marker = "module_utils/"
-        return (name[len(marker) :] for name in self._shadows if name.startswith(marker))

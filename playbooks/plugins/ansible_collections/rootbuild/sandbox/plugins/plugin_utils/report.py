@@ -63,6 +63,10 @@ def _item(item: dict) -> dict:
 
 def _shown(body: dict) -> dict:
     shown: dict[str, t.Any] = {"message": plain(body.get("msg") or body.get("reason") or "failed without a message")}
+    failures = body.get("failures")
+    if isinstance(failures, list) and failures:
+        # dnf's message says that something went wrong, and here what.
+        shown["message"] = plain("\n".join([shown["message"], *map(str, failures)]))
     if isinstance(body.get("rc"), int):
         shown["code"] = body["rc"]
     for ours, theirs in (
