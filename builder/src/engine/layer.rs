@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rootbuild_cache::{Digest, Input, LayerKey, Record};
 use rootbuild_playbooks::event::RunEvent;
@@ -16,13 +16,31 @@ use serde_json::json;
 
 use super::lookup::{Lookup, Reason, changes, lookup};
 use super::{Engine, LayerReport, StepError, blocking, step, top};
-use crate::definition::{Ansible, Base, Playbook, Root};
+use crate::definition::{Ansible, Base, BaseKind, Playbook, Root};
 use crate::event::{Event, LayerStatus};
 
 /// The project's own hash-pinned requirements, if the definition names any.
 pub(crate) fn requirements(ansible: &Ansible) -> Option<&Path> {
     ansible.requirements.as_ref().map(|path| path.value.as_path())
 }
+
+/// What some reasons are about, the first few by name.
+fn names(reasons: &[Reason]) -> String {
+    let mut names: Vec<String> =
+        reasons.iter().take(3).map(|reason| format!("`{}`", reason.subject)).collect();
+    if reasons.len() > names.len() {
+        names.push("…".to_owned());
+    }
+    names.join(", ")
+}
+
+/// Whether a base has a lock file by now.
+fn has_lock(base: &Base) -> bool {
+    matches!(&base.kind, BaseKind::Rpm(rpm) if rpm.lock.as_ref().is_some_and(|lock| lock.exists()))
+}
+
+/// How often progress is told.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
 /// What a step gave: its tree, and what the record says beside it.
 struct Built {
@@ -40,8 +58,10 @@ type Outcome = Result<LayerReport, Arc<StepError>>;
 impl Engine {
     pub(super) async fn base_layer(self: &Arc<Self>, root: &Root, base: &Base, index: usize) -> Outcome {
         let source = super::base::source(base);
-        let key = source.key().map_err(|error| Arc::new(StepError::from(error)))?;
+        let asked = source.inputs_key().and_then(|inputs| Ok((inputs, has_lock(base), source.key()?)));
+        let (inputs_before, was_locked, key) = asked.map_err(|error| Arc::new(StepError::from(error)))?;
         let name = format!("base:{}", base.name);
+        let step_name = name.clone();
         let (engine, root_name) = (Arc::clone(self), root.name.clone());
         self.layer(&root.name, index, &name, key, Arc::default(), move || {
             let working = WorkingRoot::empty(&engine.store)?;
@@ -61,9 +81,14 @@ impl Engine {
             )?;
             engine.phase(&root_name, "capturing");
             let tree = working.finish(&engine.store, &engine.cancel)?;
-            // Building may have written the base's lock file, which is part of the key from now on.
-            let next_key = Some(source.key()?);
-            Ok(Built { tree, tasks: 0, facts, sound: true, next_key })
+            // Building may have written the base's lock file, which is part of the key from now on. Nothing else
+            // may have changed since the key was made, or what was built belongs under no key.
+            let next_key = source.key()?;
+            let sound = source.inputs_key()? == inputs_before && (next_key == key || !was_locked);
+            if !sound {
+                engine.changed(&root_name, "a file of the base", &step_name);
+            }
+            Ok(Built { tree, tasks: 0, facts, sound, next_key: Some(next_key) })
         })
         .await
     }
@@ -117,7 +142,7 @@ impl Engine {
             let after = inputs::inputs(&project, &playbook.path)?;
             let sound = after == *before;
             if !sound {
-                engine.changed(&root.name, &playbook.name, &changes(&before, &after));
+                engine.changed(&root.name, &names(&changes(&before, &after)), &playbook.name);
             }
             let deferred: Vec<_> = outcome
                 .deferred
@@ -328,17 +353,18 @@ impl Engine {
     }
 
     /// Says that a step's inputs changed while it ran, so that its layer can't be kept.
-    fn changed(&self, root: &str, step: &str, reasons: &[Reason]) {
-        let mut names: Vec<String> =
-            reasons.iter().take(3).map(|reason| format!("`{}`", reason.subject)).collect();
-        if reasons.len() > names.len() {
-            names.push("…".to_owned());
-        }
-        let text = format!("{} changed while `{step}` ran: its layer is not kept", names.join(", "));
+    fn changed(&self, root: &str, what: &str, step: &str) {
+        let text = format!("{what} changed while `{step}` ran: its layer is not kept");
         self.sink.event(&Event::Warning { root: root.to_owned(), text });
     }
 
     fn step_event(&self, root: &str, event: StepEvent) {
+        if let StepEvent::Progress { done, total, .. } = event
+            && done < total
+            && !self.is_due(root)
+        {
+            return;
+        }
         let root = root.to_owned();
         self.sink.event(&match event {
             StepEvent::Phase(text) => Event::Phase { root, text },
@@ -346,6 +372,17 @@ impl Engine {
             StepEvent::Warning(text) => Event::Warning { root, text },
             StepEvent::Line(text) => Event::Line { root, text },
         });
+    }
+
+    /// Whether it is time to tell how far a root is: progress comes far more often than anybody looks.
+    fn is_due(&self, root: &str) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if told.get(root).is_some_and(|last| now.duration_since(*last) < PROGRESS_EVERY) {
+            return false;
+        }
+        told.insert(root.to_owned(), now);
+        true
     }
 
     fn run_event(&self, root: &str, event: RunEvent) {

@@ -92,6 +92,8 @@ pub struct Engine {
     memo: Mutex<HashMap<LayerKey, (String, Memo)>>,
     roots: Mutex<HashMap<String, Arc<OnceCell<Layers>>>>,
     inputs: Mutex<HashMap<PathBuf, Arc<Vec<Input>>>>,
+    /// When each root last told how far it is.
+    told: Mutex<HashMap<String, Instant>>,
 }
 
 impl Engine {
@@ -115,6 +117,7 @@ impl Engine {
             memo: Mutex::default(),
             roots: Mutex::default(),
             inputs: Mutex::default(),
+            told: Mutex::default(),
         })
     }
 
