@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{ColorChoice, Parser};
-use rootbuild::cli::{Cli, completion};
+use rootbuild::cli::{Cli, completion, usage};
 use rootbuild::{bug, exit};
 
 fn main() -> ExitCode {
@@ -19,6 +19,9 @@ fn run() -> u8 {
         Err(error) => {
             // Help and version are answers (stdout, 0), the rest is a usage error (stderr, 2).
             let _ = error.print();
+            if let Some(hint) = usage::environment_hint(&error) {
+                anstream::eprintln!("{hint}");
+            }
             return if error.use_stderr() { exit::USAGE } else { exit::OK };
         }
     };

@@ -30,7 +30,12 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
         .map(|store| logs::latest(store.dir(), &root.name))
         .transpose()
         .map_err(|error| {
-            Report::failed(format!("can't look for the logs of `{}`", root.name)).caused_by(&error)
+            let report =
+                Report::failed(format!("can't look for the logs of `{}`", root.name)).caused_by(&error);
+            if rustix::process::geteuid().is_root() {
+                return report;
+            }
+            report.hint("logs may hold what playbooks keep secret: only root can read them")
         })?
         .flatten();
     let Some(path) = found else {

@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand, which holds its arguments and what it does.
 
 pub mod completion;
+mod current;
 pub mod doctor;
 pub mod list;
 pub mod log;
@@ -9,6 +10,7 @@ pub mod plan;
 pub mod provision;
 pub mod shell;
 pub mod show;
+pub mod usage;
 
 use std::path::PathBuf;
 

@@ -11,7 +11,6 @@ use rootbuild_roots::{Cancel, working};
 use serde_json::{Value, json};
 
 use super::Global;
-use crate::definition::Definition;
 use crate::engine::{Engine, Options, RootFailure, RootReport, step};
 use crate::event::{EventSink, Fanout};
 use crate::logs::{LogSink, Logs};
@@ -75,7 +74,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
     let done: Vec<&RootReport> = outcomes.iter().filter_map(|outcome| outcome.as_ref().ok()).collect();
     let failed: Vec<&RootFailure> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
     generation::record(&store, &definition.path, &done)?;
-    tidy(&store, &definition, &failed);
+    tidy(&store, &failed);
     if global.json {
         super::out::json(&result(&done, &failed, start.elapsed()))?;
     }
@@ -121,16 +120,13 @@ fn sinks(global: &Global, names: &[String], logs: &Arc<Logs>) -> Result<Arc<dyn 
     Ok(Arc::new(Fanout(sinks)))
 }
 
-/// Directories that no tree of the project's newest generation stands on are let go; what failed
-/// keeps its own.
-fn tidy(store: &Store, definition: &Definition, failed: &[&RootFailure]) {
+/// Kept directories that no project's newest generation stands on are let go. What failed keeps its own, for
+/// the next try.
+fn tidy(store: &Store, failed: &[&RootFailure]) {
     if !failed.is_empty() {
         return;
     }
-    let Some(newest) = generation::newest(store, &definition.path) else { return };
-    let keep: Vec<_> =
-        newest.roots.values().flat_map(|root| root.layers.iter().map(|layer| layer.tree)).collect();
-    if let Err(error) = working::prune_lowers(store, &keep) {
+    if let Err(error) = working::prune_lowers(store, &generation::layer_trees(store)) {
         tracing::warn!("can't tidy the store: {error}");
     }
 }

@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 
 use clap::Args;
 use rootbuild_cache::{Kind, Tree};
-use rootbuild_roots::{publish, scrub};
+use rootbuild_roots::scrub;
 use serde_json::{Value, json};
 
+use super::current::current;
 use super::{Global, out};
 use crate::render::Report;
 use crate::{exit, generation};
@@ -28,7 +29,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
             .hint(format!("run `rootbuild provision {}`", root.name))
     };
     let store = global.store_read_only()?.ok_or_else(not_yet)?;
-    let published = publish::current(&store, &root.name)?.ok_or_else(not_yet)?;
+    let published = current(&store, &definition, &root.name)?.ok_or_else(not_yet)?;
     let made_of = generation::newest(&store, &definition.path)
         .and_then(|mut generation| generation.roots.remove(&root.name))
         .filter(|made| made.tree == published.tree);
@@ -57,7 +58,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
             .collect();
         out::json(&json!({
                 "name": root.name, "tree": published.tree, "path": published.path.to_string_lossy(),
-                "checkout": published.checkout.to_string_lossy(), "created": published.created,
+                "checkout": published.checkout.as_ref().map(|checkout| checkout.to_string_lossy()), "created": published.created,
                 "host": root.host.value, "entries": size.entries, "files": size.files, "bytes": size.bytes,
                 "layers": layers, "dropped": dropped,
         }))?;
@@ -76,8 +77,21 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
         size.files,
         indicatif::HumanBytes(size.bytes)
     );
-    let _ = writeln!(text, "layers");
+    let known = if layers.is_empty() { "    not known: another definition handed it over last" } else { "" };
+    let _ = writeln!(text, "layers{known}");
+    let standing_on = definition.parent(root);
+    let base_step = format!("base:{}", root.base.value);
     for (record, layer) in layers {
+        if let Some(below) = standing_on.filter(|_| layer.step == base_step) {
+            let _ = writeln!(
+                text,
+                "  {}  b3:{}  the tree of root `{}`",
+                layer.step,
+                layer.tree.short(),
+                below.name
+            );
+            continue;
+        }
         let Some(record) = record else {
             let _ = writeln!(text, "  {}  b3:{}", layer.step, layer.tree.short());
             continue;
@@ -103,12 +117,39 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
             );
         }
     }
-    let _ = writeln!(text, "dropped before capture");
-    for rule in dropped {
-        let _ = writeln!(text, "  {rule}");
+    if !global.quiet {
+        text.push_str(&dropped_in_words());
     }
     out::text(&text)?;
     Ok(exit::OK)
+}
+
+/// What is dropped before a root is captured, by reason.
+fn dropped_in_words() -> String {
+    let mut text = "dropped before capture\n".to_owned();
+    let mut reasons: Vec<&str> = Vec::new();
+    for rule in scrub::RULES {
+        if !reasons.contains(&rule.reason) {
+            reasons.push(rule.reason);
+        }
+    }
+    for reason in reasons {
+        let _ = writeln!(text, "  {reason}:");
+        let paths: Vec<String> = scrub::RULES
+            .iter()
+            .filter(|rule| rule.reason == reason)
+            .map(|rule| match rule.action {
+                scrub::Action::EmptyDirectory => format!("{}/*", rule.path),
+                scrub::Action::Remove => rule.path.to_owned(),
+                scrub::Action::RemoveIfEmpty => format!("{} (where empty)", rule.path),
+                scrub::Action::EmptyFile => format!("{} (made empty)", rule.path),
+            })
+            .collect();
+        for line in paths.chunks(3) {
+            let _ = writeln!(text, "    {}", line.join("  "));
+        }
+    }
+    text
 }
 
 /// How big a tree is.

@@ -251,6 +251,7 @@ impl Parser<'_> {
         validate::packages(fields, packages.as_deref().unwrap_or_default());
         let repos = repos.map(|repos| repos.into_iter().map(|repo| self.path(&repo, Files::File)).collect());
         let lock = fields.string("lock").map(|lock| self.path(&lock, Files::FileOrNothing));
+        validate::writable_later(fields, lock.as_ref());
         let releasever = fields.string("releasever");
         let arch = fields.string("arch");
         for (key, word) in [("releasever", &releasever), ("arch", &arch)] {

@@ -144,6 +144,14 @@ pub(super) fn core(fields: &Fields<'_, '_>, core: Option<&Located<String>>, has_
     }
 }
 
+/// Checks that a file which is written one day has a directory to be written to.
+pub(super) fn writable_later(fields: &Fields<'_, '_>, file: Option<&Located<PathBuf>>) {
+    let Some(file) = file else { return };
+    let Some(dir) = file.parent().filter(|dir| !dir.is_dir()) else { return };
+    let message = format!("there is no directory `{}` for the file to be written to", dir.display());
+    fields.problem(file.span, message, Some("make it, or name another one".to_owned()));
+}
+
 /// What has to be at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Files {

@@ -7,11 +7,11 @@ use rootbuild_cache::Error as StoreError;
 use rootbuild_playbooks::run::RunError;
 use rootbuild_roots::base::BaseError;
 use rootbuild_roots::publish::PublishError;
-use rootbuild_roots::sandbox::SandboxError;
+use rootbuild_roots::sandbox::{Network, SandboxError};
 use rootbuild_roots::working::WorkingError;
 
 use super::Report;
-use crate::definition::{Definition, DefinitionError, Diagnostic, SelectError};
+use crate::definition::{Definition, DefinitionError, Diagnostic, Root, SelectError};
 use crate::engine::{Cause, RootFailure, StepError};
 use crate::exit;
 use crate::host::{self, Tool};
@@ -123,6 +123,7 @@ impl Report {
         if !others.is_empty() {
             report = report.note("also needed by", others.join(", "));
         }
+        report = report.hints(root.and_then(|root| network_hint(root, error)));
         if let Some(log) = &failure.log {
             report = report.note("log", log.display().to_string());
         }
@@ -151,6 +152,9 @@ fn store_hint(error: &StoreError) -> Option<String> {
         StoreError::Format { .. } => {
             Some("use the rootbuild that wrote it, or another store with `--store`".to_owned())
         }
+        StoreError::Io { source, .. } if source.kind() == io::ErrorKind::NotADirectory => {
+            Some("name a directory with `--store`".to_owned())
+        }
         StoreError::NotAStore { .. } => Some("name an empty or new directory with `--store`".to_owned()),
         StoreError::LockTimeout { holder, .. } if *holder != 0 => {
             Some(format!("`ps -fp {holder}` shows who holds it; a longer `--lock-timeout` waits for it"))
@@ -177,6 +181,18 @@ fn step_hint(error: &StepError) -> Option<String> {
         }
         _ => {}
     }
+    if let StepError::Inputs(_) = error {
+        return Some("whoever plans or provisions must be able to read the whole Ansible project".to_owned())
+            .filter(|_| is_denied(error));
+    }
+    if let StepError::Run(RunError::Ansible { message }) = error
+        && message.contains("no vault secrets")
+    {
+        return Some(
+            "name the file with the right password: `vault_password_file` in `[ansible]`, or in ansible.cfg"
+                .to_owned(),
+        );
+    }
     let of_store = || if let Cause::Store(error) = error.cause() { store_hint(error) } else { None };
     error.hint().or_else(of_store).or_else(|| system_hint(error))
 }
@@ -188,6 +204,39 @@ fn sandbox_hint(error: &SandboxError) -> Option<String> {
         SandboxError::NotFound { .. } => Some(host::install(Tool::UtilLinux)),
         error => error.hint(),
     }
+}
+
+/// Whether an error comes down to missing permissions.
+fn is_denied(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| (*error).source())
+        .filter_map(|error| error.downcast_ref::<io::Error>())
+        .any(|error| error.kind() == io::ErrorKind::PermissionDenied)
+}
+
+/// What a playbook says that looks for a network where there is none.
+const NO_NETWORK: &[&str] = &[
+    "urlopen error",
+    "Could not resolve host",
+    "Temporary failure",
+    "Name or service not known",
+    "Network is unreachable",
+    "Failed to download metadata",
+    "Cannot download",
+    "Cannot find a valid baseurl",
+    "Failed to update apt cache",
+    "Unable to fetch",
+];
+
+/// What helps a task that wants a network which its root doesn't have.
+fn network_hint(root: &Root, error: &StepError) -> Option<String> {
+    let StepError::Run(RunError::TaskFailed { detail, .. }) = error else { return None };
+    let wants = root.network == Network::None && NO_NETWORK.iter().any(|words| detail.contains(words));
+    wants.then(|| {
+        format!(
+            "`{}` has no network while it is provisioned: set `network = \"host\"` in `[root.{0}]`",
+            root.name
+        )
+    })
 }
 
 /// What helps against errors of the operating system, wherever they are met.
