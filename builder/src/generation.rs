@@ -96,6 +96,24 @@ pub fn newest(store: &Store, definition: &Path) -> Option<Generation> {
     numbers(&dir).into_iter().rev().find_map(|number| load(&dir, number))
 }
 
+/// The trees of every layer in the newest generation of each project on the store: what the next edit of
+/// any of them builds on.
+#[must_use]
+pub fn layer_trees(store: &Store) -> Vec<Digest> {
+    let projects = fs::read_dir(store.dir().join("generations"));
+    projects
+        .into_iter()
+        .flatten()
+        .filter_map(|project| {
+            let dir = project.ok()?.path();
+            numbers(&dir).into_iter().rev().find_map(|number| load(&dir, number))
+        })
+        .flat_map(|generation| generation.roots.into_values())
+        .flat_map(|root| root.layers)
+        .map(|layer| layer.tree)
+        .collect()
+}
+
 /// Writes a new generation when `reports` change anything in the newest one.
 pub fn record(store: &Store, definition: &Path, reports: &[&RootReport]) -> Result<()> {
     let dir = directory(store.dir(), definition);

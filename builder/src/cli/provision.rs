@@ -11,6 +11,7 @@ use rootbuild_roots::{Cancel, working};
 use serde_json::{Value, json};
 
 use super::Global;
+use crate::definition::Definition;
 use crate::engine::{Engine, Options, RootFailure, RootReport, step};
 use crate::event::{EventSink, Fanout};
 use crate::logs::{LogSink, Logs};
