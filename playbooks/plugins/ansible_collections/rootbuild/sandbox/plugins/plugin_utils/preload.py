@@ -71,7 +71,8 @@ class Tasks:
 class Payloads:
     """Keeps AnsiballZ payloads of Ansible's own modules between runs of one ansible-core. Ansible
     knows them by the module's name alone, so those that a project has a file of the same name for
-    are left out, and none is kept for a project with module_utils of its own. Payloads are made anew by whoever does not find one: failing here is only slower."""
+    are left out, and none is kept for a project with module_utils of its own. Payloads are made anew
+    by whoever does not find one: failing here is only slower."""
 
     def __init__(self, kept: str | None, shadows: str | None) -> None:
         self._kept = kept
