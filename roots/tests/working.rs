@@ -253,7 +253,10 @@ fn sockets_are_gone_from_what_is_kept_too() {
         return;
     }
     let bench = Bench::new();
-    let parent = base(&bench.store);
+    let parent = step(&bench.store, &base(&bench.store), |root| {
+        fs::create_dir(root.join("opt")).unwrap();
+        fs::write(root.join("opt/file"), "").unwrap();
+    });
     let socket = |path: PathBuf| {
         let (kind, mode) = (rustix::fs::FileType::Socket, rustix::fs::Mode::from_raw_mode(0o600));
         rustix::fs::mknodat(rustix::fs::CWD, path, kind, mode, 0).unwrap();
@@ -262,13 +265,30 @@ fn sockets_are_gone_from_what_is_kept_too() {
         fs::remove_file(root.join("etc/hosts")).unwrap();
         socket(root.join("etc/hosts"));
         socket(root.join("etc/socket"));
+        // Where nothing of the lower side shows through, a whiteout would be listed.
+        fs::create_dir_all(root.join("new/deep")).unwrap();
+        socket(root.join("new/deep/socket"));
+        // Where it does under another name, one is needed.
+        fs::rename(root.join("etc/deep"), root.join("renamed")).unwrap();
+        fs::remove_file(root.join("renamed/file")).unwrap();
+        socket(root.join("renamed/file"));
+        socket(root.join("renamed/socket"));
+        // And where a directory took the place of another, none is.
+        fs::remove_dir_all(root.join("opt")).unwrap();
+        fs::create_dir(root.join("opt")).unwrap();
+        socket(root.join("opt/file"));
     });
     let captured = bench.store.tree(&tree).unwrap();
     assert!(captured.get(b"etc/hosts").is_none() && captured.get(b"etc/socket").is_none());
     let working = WorkingRoot::on(&bench.store, &tree, &Cancel::new()).unwrap();
     let merged = in_root(&working.mount(), |root| {
-        assert_eq!(names(&root.join("etc")), ["deep", "hosts2"]);
-        capture_directory(&bench.store, root, &Cancel::new()).unwrap()
+        assert_eq!(names(&root.join("etc")), ["hosts2"]);
+        for emptied in ["new/deep", "renamed", "opt"] {
+            assert_eq!(names(&root.join(emptied)), [""; 0], "{emptied}");
+        }
+        let merged = capture_directory(&bench.store, root, &Cancel::new()).unwrap();
+        fs::remove_dir_all(root.join("new")).unwrap();
+        merged
     });
     assert_eq!(merged.digest(), captured.digest());
     assert_same(&bench.store.tree(&tree).unwrap(), &captured);

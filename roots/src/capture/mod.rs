@@ -17,6 +17,7 @@ use rootbuild_cache::{Entry, Kind, Meta, Store, Tree};
 use crate::cancel::{Cancel, Cancelled};
 use scan::{Found, What};
 
+pub(crate) use overlay::Shown;
 pub(crate) use xattrs::belongs;
 
 /// How many directories may lie within each other. Far beyond what any tool's paths can name
@@ -82,6 +83,8 @@ pub(crate) struct Captured {
     pub tree: Tree,
     /// Paths of sockets in the directory that was scanned, which the tree leaves out.
     pub sockets: Vec<Vec<u8>>,
+    /// For an upper side: what shows through it.
+    pub shown: Shown,
 }
 
 /// Captures everything below `root` by a full scan; file contents go to the store. Loses nothing of
@@ -117,7 +120,7 @@ pub(crate) fn directory(store: &Store, root: &Path, cancel: &Cancel) -> Result<C
             What::Whiteout => {}
         }
     }
-    Ok(Captured { tree: Tree::from_entries(entries)?, sockets })
+    Ok(Captured { tree: Tree::from_entries(entries)?, sockets, shown: Shown::default() })
 }
 
 pub(crate) fn upper_side(
@@ -128,8 +131,8 @@ pub(crate) fn upper_side(
 ) -> Result<Captured, CaptureError> {
     let found = scan::scan(store, upper, true, cancel)?;
     let sockets = sockets(&found);
-    let entries = overlay::merge(lower, &found, upper)?;
-    Ok(Captured { tree: Tree::from_entries(entries)?, sockets })
+    let (entries, shown) = overlay::merge(lower, &found, upper)?;
+    Ok(Captured { tree: Tree::from_entries(entries)?, sockets, shown })
 }
 
 fn sockets(found: &[Found]) -> Vec<Vec<u8>> {

@@ -16,8 +16,36 @@ use super::scan::{AGAIN, Found, What};
 use super::{CaptureError, Group, Groups, subtrees_of};
 use crate::fd::{join, split};
 
-/// The entries of the merged view, in a tree's order. `upper` is for messages.
-pub(super) fn merge(lower: &Tree, found: &[Found], upper: &Path) -> Result<Vec<Entry>, CaptureError> {
+/// Which directory of the lower side shows through which directory of the upper side.
+#[derive(Debug, Default)]
+pub(crate) struct Shown(HashMap<Vec<u8>, Option<Vec<u8>>>);
+
+impl Shown {
+    /// Whether the lower side has something that would show at `path` if the upper side had nothing
+    /// there: then, and only then, it takes a whiteout to hide it. (In a directory that nothing shows
+    /// through, overlayfs lists whiteouts as names that can't be found.)
+    pub(crate) fn is_below(&self, lower: &Tree, path: &[u8]) -> bool {
+        let (mut directory, mut rest) = (path, Vec::new());
+        while !directory.is_empty() {
+            let (parent, name) = split(directory);
+            rest.push(name);
+            directory = parent;
+            if let Some(below) = self.0.get(directory) {
+                let Some(below) = below else { return false };
+                let at = rest.iter().rev().fold(below.clone(), |at, name| join(&at, name));
+                return lower.get(&at).is_some();
+            }
+        }
+        false
+    }
+}
+
+/// The entries of the merged view, in a tree's order, and what shows through. `upper` is for messages.
+pub(super) fn merge(
+    lower: &Tree,
+    found: &[Found],
+    upper: &Path,
+) -> Result<(Vec<Entry>, Shown), CaptureError> {
     let mut merge = Merge {
         lower,
         found,
@@ -26,8 +54,11 @@ pub(super) fn merge(lower: &Tree, found: &[Found], upper: &Path) -> Result<Vec<E
         kinds: kinds(found),
         groups: Groups::default(),
         entries: Vec::with_capacity(lower.entries().len() + found.len()),
+        shown: Shown::default(),
     };
-    let Some(top) = found.iter().position(|it| it.path.is_empty()) else { return Ok(Vec::new()) };
+    let Some(top) = found.iter().position(|it| it.path.is_empty()) else {
+        return Ok((Vec::new(), Shown::default()));
+    };
     let below = (!found[top].marks.opaque).then(Vec::new);
     let mut way = vec![merge.enter(top, below)];
     while let Some(directory) = way.last_mut() {
@@ -49,7 +80,7 @@ pub(super) fn merge(lower: &Tree, found: &[Found], upper: &Path) -> Result<Vec<E
             }
         }
     }
-    Ok(merge.entries)
+    Ok((merge.entries, merge.shown))
 }
 
 /// A directory of the merged view, on the way down.
@@ -134,6 +165,7 @@ struct Merge<'t> {
     kinds: HashMap<(u64, u64), &'t Kind>,
     groups: Groups,
     entries: Vec<Entry>,
+    shown: Shown,
 }
 
 impl<'t> Merge<'t> {
@@ -141,6 +173,7 @@ impl<'t> Merge<'t> {
     /// it.
     fn enter(&mut self, at: usize, below: Option<Vec<u8>>) -> Open<'t> {
         self.upper_side(at);
+        self.shown.0.insert(self.found[at].path.clone(), below.clone());
         let here = self.names.get(self.found[at].path.as_slice()).map_or(&[][..], Vec::as_slice);
         let mut rest: Vec<_> =
             here.iter().map(|at| (split(&self.found[*at].path).1, Next::Upper(*at))).collect();

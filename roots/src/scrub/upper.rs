@@ -11,7 +11,7 @@ use rootbuild_cache::{Entry, Kind, Meta, Mtime, Tree};
 
 use super::rules::{self, Action, RULES};
 use super::{SYSTEMD, machine_id, make_empty};
-use crate::capture::children_of;
+use crate::capture::{Captured, children_of};
 use crate::fd::{self, Dir};
 
 /// Something that a rule drops and a tree still holds.
@@ -104,8 +104,14 @@ fn expand(tree: &Tree, dirs: &[Vec<u8>], component: &'static [u8]) -> Vec<Vec<u8
     below.map(|entry| entry.path.clone()).collect()
 }
 
-/// Drops what is left over in the upper side of an overlay of which `tree` is the merged view.
-pub(crate) fn remove_left_over(upper: &Path, tree: &Tree, left: &[LeftOver]) -> io::Result<()> {
+/// Drops what is left over in the upper side of an overlay over `lower`, as it was captured.
+pub(crate) fn remove_left_over(
+    upper: &Path,
+    lower: &Tree,
+    captured: &Captured,
+    left: &[LeftOver],
+) -> io::Result<()> {
+    let tree = &captured.tree;
     let top = Dir::top(upper)?;
     for LeftOver { path, empty_file, directory_time } in left {
         let (parent, name) = fd::split(path);
@@ -115,7 +121,9 @@ pub(crate) fn remove_left_over(upper: &Path, tree: &Tree, left: &[LeftOver]) -> 
             Some(meta) => make_empty(&dir, name, meta)?,
             None => {
                 fd::remove(&dir, name)?;
-                whiteout(dir.fd()?, name)?;
+                if captured.shown.is_below(lower, path) {
+                    whiteout(dir.fd()?, name)?;
+                }
             }
         }
         fd::set_times(dir.fd()?, None, directory_time.unwrap_or(parent.meta.mtime))?;
@@ -142,7 +150,7 @@ fn raise(top: &Arc<Dir>, tree: &Tree, path: &[u8]) -> io::Result<Arc<Dir>> {
     Ok(dir)
 }
 
-/// Makes a whiteout, which does no harm where it hides nothing.
+/// Makes a whiteout. Only where it hides something: see [`Shown::is_below`](crate::capture::Shown::is_below).
 pub(crate) fn whiteout(dir: impl AsFd, name: &[u8]) -> io::Result<()> {
     let mode = Mode::from_raw_mode(0o600);
     Ok(rustix::fs::mknodat(dir, name, FileType::CharacterDevice, mode, 0)?)

@@ -151,7 +151,7 @@ impl WorkingRoot {
             Side::Plain { root, parent } => {
                 scrub::scrub(root).map_err(failed("scrub", root))?;
                 let captured = capture::directory(store, root, cancel)?;
-                without_sockets(root, &captured, false).map_err(failed("scrub", root))?;
+                without_sockets(root, &captured, None).map_err(failed("scrub", root))?;
                 let digest = put(store, &captured.tree)?;
                 if Some(digest) != *parent && probe::overlay_works(store)? && !speaks_overlay(&captured.tree)
                 {
@@ -167,13 +167,14 @@ impl WorkingRoot {
                 let mut captured = capture::upper_side(store, tree, upper, cancel)?;
                 let left = scrub::left_over(&captured.tree);
                 if !left.is_empty() {
-                    scrub::remove_left_over(upper, &captured.tree, &left).map_err(failed("scrub", upper))?;
+                    scrub::remove_left_over(upper, tree, &captured, &left)
+                        .map_err(failed("scrub", upper))?;
                     captured = capture::upper_side(store, tree, upper, cancel)?;
                 }
                 if captured.tree.digest() == *parent {
                     return Ok(*parent);
                 }
-                without_sockets(upper, &captured, true).map_err(failed("scrub", upper))?;
+                without_sockets(upper, &captured, Some(tree)).map_err(failed("scrub", upper))?;
                 let digest = put(store, &captured.tree)?;
                 if !speaks_overlay(&captured.tree) {
                     lowers::keep_delta(store, &digest, parent, upper, self.staging.path())?;
@@ -228,15 +229,15 @@ fn untouched(upper: &Path, parent: &Tree) -> io::Result<bool> {
 }
 
 /// Removes the sockets that the tree doesn't have, so that the directory is the tree. In an upper
-/// side a whiteout takes the place of each: the lower side may have something there.
-fn without_sockets(root: &Path, captured: &Captured, upper: bool) -> io::Result<()> {
+/// side a whiteout takes the place of each that hid something of the lower side's.
+fn without_sockets(root: &Path, captured: &Captured, lower: Option<&Tree>) -> io::Result<()> {
     let top = Dir::top(root)?;
     for path in &captured.sockets {
         let (parent, name) = fd::split(path);
         let dir = fd::open_beneath(rustix::fd::AsFd::as_fd(&top.fd()?), parent)?;
         let mtime = fd::stat(&dir)?.mtime;
         rustix::fs::unlinkat(&dir, name, rustix::fs::AtFlags::empty())?;
-        if upper {
+        if lower.is_some_and(|lower| captured.shown.is_below(lower, path)) {
             scrub::whiteout(&dir, name)?;
         }
         fd::set_times(&dir, None, mtime)?;
