@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use rootbuild_cache::Input;
 
 use crate::config::Config;
-use walk::{Entry, Found};
+use walk::{Entry, Found, LeftOut};
 
 /// Inputs couldn't be read.
 #[derive(Debug, thiserror::Error)]
@@ -59,8 +59,8 @@ pub struct Project {
 /// included even if it lies outside the project.
 ///
 /// Names are relative to the project, absolute for what lies outside. A `file`'s digest covers its
-/// content and whether it is executable, a `link`'s its target; what a link that leaves the project
-/// leads to is listed below the link's own name.
+/// content and permissions, a `link`'s its target; what a link that leaves the project leads to is
+/// listed below the link's own name. A `directory` is listed only if nothing is in it.
 pub fn inputs(project: &Project, playbook: &Path) -> Result<Vec<Input>, InputsError> {
     if !playbook.is_file() {
         return Err(InputsError::NoPlaybook { path: playbook.to_owned() });
@@ -115,7 +115,7 @@ fn read_config(project: &Project) -> Result<Config, InputsError> {
 }
 
 /// Paths that are no inputs: secrets, and what running Ansible writes.
-fn left_out(project: &Project, config: &Config) -> BTreeSet<PathBuf> {
+fn left_out(project: &Project, config: &Config) -> LeftOut {
     let mut paths: BTreeSet<PathBuf> = project.exclude.iter().cloned().collect();
     paths.extend(project.vault_password_file.clone());
     for key in
@@ -129,7 +129,7 @@ fn left_out(project: &Project, config: &Config) -> BTreeSet<PathBuf> {
         paths.extend(text.rsplit_once('@').map(|(_, file)| project.dir.join(file)));
         paths.insert(path);
     }
-    paths.iter().map(|path| plain(path)).collect()
+    LeftOut::new(paths.iter().map(|path| plain(path)))
 }
 
 /// The path without `.` and `..`, by text alone.

@@ -12,7 +12,7 @@ use super::InputsError;
 use super::walk::{Entry, Kind};
 
 /// Bumped when the same file would get another digest.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// How much is read at once, in bytes.
 const PIECE: usize = 1 << 17;
@@ -26,6 +26,7 @@ pub(super) fn input(entry: Entry) -> Result<Input, InputsError> {
             let target = std::fs::read_link(&path).map_err(InputsError::io("read", &path))?;
             ("link", Digest::of(target.as_os_str().as_bytes()))
         }
+        Kind::Dir => ("directory", Digest::of(b"")),
     };
     // Names that are no UTF-8 stay apart from each other, and can still be shown.
     let name = name
@@ -37,7 +38,8 @@ pub(super) fn input(entry: Entry) -> Result<Input, InputsError> {
 fn file(path: &Path) -> Result<Digest, InputsError> {
     let failed = |error| InputsError::io("read", path)(error);
     let mut file = File::open(path).map_err(failed)?;
-    let executable = file.metadata().map_err(failed)?.mode() & 0o111 != 0;
+    // All of them: `mode: preserve` hands them on.
+    let permissions = file.metadata().map_err(failed)?.mode() & 0o7777;
     let mut hasher = blake3::Hasher::new();
     let mut piece = vec![0; PIECE];
     loop {
@@ -49,6 +51,6 @@ fn file(path: &Path) -> Result<Digest, InputsError> {
     let content = Digest::from_bytes(*hasher.finalize().as_bytes());
     Ok(KeyHasher::new("input file", VERSION)
         .digest("content", &content)
-        .number("executable", u64::from(executable))
+        .number("permissions", u64::from(permissions))
         .finish())
 }

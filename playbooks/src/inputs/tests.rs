@@ -49,10 +49,97 @@ impl Tree {
 fn everything_of_the_project_counts_but_secrets_and_leftovers() {
     let tree = Tree::new();
     tree.write("project/roles/a/tasks/main.yml", "[]");
+    tree.write("project/filter_plugins/x.py", "");
     for name in ["site.retry", "filter_plugins/x.pyc", "filter_plugins/__pycache__/x.pyc", ".git/HEAD"] {
         tree.write(&format!("project/{name}"), "");
     }
-    assert_eq!(tree.names(), ["ansible.cfg", "roles/a/tasks/main.yml", "site.yml"]);
+    assert_eq!(tree.names(), ["ansible.cfg", "filter_plugins/x.py", "roles/a/tasks/main.yml", "site.yml"]);
+}
+
+#[test]
+fn data_that_only_looks_like_leftovers_counts() {
+    let tree = Tree::new();
+    let names = [
+        "data/__pycache__/x",
+        "data/x.pyc",
+        "data/x.retry",
+        "files/__pycache__/x",
+        "files/a.py",
+        "files/a.pyc",
+        "files/a.retry",
+        "files/a.yml",
+        "files/app/.git/HEAD",
+        "roles/r/templates/.svn/x",
+    ];
+    for name in names {
+        tree.write(&format!("project/{name}"), "");
+    }
+    let found = tree.names();
+    for name in names {
+        assert!(found.iter().any(|found| found == name), "{name}: {found:?}");
+    }
+}
+
+#[test]
+fn all_permissions_count() {
+    let tree = Tree::new();
+    tree.write("project/files/x", "one");
+    let with = |mode| {
+        fs::set_permissions(tree.path("project/files/x"), fs::Permissions::from_mode(mode)).unwrap();
+        tree.inputs()
+    };
+    assert_ne!(with(0o644), with(0o640));
+    assert_ne!(with(0o755), with(0o4755));
+    assert_eq!(with(0o755), with(0o755));
+}
+
+#[test]
+fn empty_directories_count() {
+    let tree = Tree::new();
+    fs::create_dir_all(tree.path("project/files/tree/empty")).unwrap();
+    fs::create_dir_all(tree.path("project/files/tree.d")).unwrap();
+    tree.write("project/files/tree/full/x", "");
+    let names: Vec<_> = tree.names().into_iter().filter(|name| name.starts_with("files")).collect();
+    // Sorted by kind first.
+    assert_eq!(names, ["files/tree.d", "files/tree/empty", "files/tree/full/x"]);
+    tree.write("project/files/tree/empty/x", "");
+    assert!(!tree.names().contains(&"files/tree/empty".to_owned()));
+}
+
+#[test]
+fn what_is_excluded_is_known_by_any_name() {
+    let tree = Tree::new();
+    tree.write("project/store/objects/x", "");
+    tree.write("project/rootbuild.toml", "");
+    symlink(tree.path("project"), tree.path("alias")).unwrap();
+    let names = |dir: &str, exclude: [&str; 2]| -> Vec<String> {
+        let exclude = exclude.iter().map(|name| tree.path(name)).collect();
+        let project = Project { dir: tree.path(dir), exclude, ..tree.project() };
+        let inputs = inputs(&project, &tree.path(dir).join("site.yml")).unwrap();
+        inputs.into_iter().map(|input| input.name).collect()
+    };
+    for (dir, exclude) in [
+        ("project", ["alias/store", "alias/rootbuild.toml"]),
+        ("alias", ["project/store", "project/rootbuild.toml"]),
+        ("alias", ["alias/store", "alias/rootbuild.toml"]),
+    ] {
+        assert_eq!(names(dir, exclude), ["ansible.cfg", "site.yml"], "{dir} {exclude:?}");
+    }
+}
+
+#[test]
+fn module_utils_that_any_module_may_import_are_noticed() {
+    let tree = Tree::new();
+    let own = || own_python(&tree.project(), &tree.path("project/site.yml")).unwrap();
+    tree.write("project/roles/r/library/copy.py", "");
+    tree.write("project/collections/ansible_collections/a/b/plugins/module_utils/basic.py", "");
+    assert!(!own().utilities && own().names.contains(&"copy".to_owned()));
+    tree.write("shared/r/module_utils/basic.py", "");
+    assert!(own().utilities);
+    fs::remove_dir_all(tree.path("shared")).unwrap();
+    assert!(!own().utilities);
+    tree.write("project/ansible.cfg", "[defaults]\nmodule_utils = lib/mu\n");
+    assert!(own().utilities);
 }
 
 #[test]

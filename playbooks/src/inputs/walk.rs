@@ -1,21 +1,57 @@
 //! Finding the files of a project.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
 use std::fs::{FileType, Metadata};
 use std::io;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use walkdir::{DirEntry, WalkDir};
 
 use super::InputsError;
 
-/// Directories and files that are never read by a playbook, by name.
-const IGNORED: &[&str] = &[".git", ".hg", ".svn", ".bzr", "__pycache__"];
+/// Directories of version control, at the project's top. Anywhere else they are somebody's data.
+const VERSION_CONTROL: &[&str] = &[".git", ".hg", ".svn", ".bzr"];
 
-/// Endings of files that running Ansible leaves behind.
-const IGNORED_ENDINGS: &[&str] = &["pyc", "retry"];
+/// Where Python keeps compiled code, beside its sources.
+const COMPILED: &str = "__pycache__";
+
+/// Directories whose content goes into roots as it is, whatever it is called.
+const VERBATIM: &[&str] = &["files", "templates"];
+
+/// Paths that are no inputs, however they are spelt.
+#[derive(Debug, Default)]
+pub(super) struct LeftOut {
+    paths: BTreeSet<PathBuf>,
+    /// Device and inode of those that are directories (files may have several names).
+    dirs: BTreeSet<(u64, u64)>,
+}
+
+impl LeftOut {
+    pub(super) fn new(paths: impl IntoIterator<Item = PathBuf>) -> Self {
+        let mut left_out = Self::default();
+        for path in paths {
+            if let Ok(meta) = std::fs::metadata(&path)
+                && meta.is_dir()
+            {
+                left_out.dirs.insert((meta.dev(), meta.ino()));
+            }
+            // The link is left out, and so is what it leads to.
+            left_out.paths.extend(path.canonicalize());
+            left_out.paths.extend(path.parent().and_then(|parent| {
+                let parent = parent.canonicalize().ok()?;
+                Some(parent.join(path.file_name()?))
+            }));
+            left_out.paths.insert(path);
+        }
+        left_out
+    }
+
+    fn has(&self, path: &Path, is_dir: bool) -> bool {
+        let same = || std::fs::metadata(path).is_ok_and(|meta| self.dirs.contains(&(meta.dev(), meta.ino())));
+        self.paths.contains(path) || (is_dir && !self.dirs.is_empty() && same())
+    }
+}
 
 /// One thing found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +68,8 @@ pub(super) struct Entry {
 pub(super) enum Kind {
     File,
     Link,
+    /// A directory with nothing in it.
+    Dir,
 }
 
 /// What has been found so far.
@@ -44,7 +82,16 @@ pub(super) struct Found {
 
 impl Found {
     pub(super) fn into_entries(self) -> Vec<Entry> {
-        self.entries.into_iter().map(|(name, (path, kind))| Entry { name, path, kind }).collect()
+        // What is in a directory comes right after it.
+        let next: Vec<Option<PathBuf>> =
+            self.entries.keys().skip(1).cloned().map(Some).chain([None]).collect();
+        let entries = self.entries.into_iter().zip(next);
+        entries
+            .filter(|((name, (_, kind)), next)| {
+                *kind != Kind::Dir || !next.as_ref().is_some_and(|next| next.starts_with(name))
+            })
+            .map(|((name, (path, kind)), _)| Entry { name, path, kind })
+            .collect()
     }
 }
 
@@ -52,7 +99,7 @@ impl Found {
 pub(super) fn walk(
     top: &Path,
     project: &Path,
-    left_out: &BTreeSet<PathBuf>,
+    left_out: &LeftOut,
     found: &mut Found,
 ) -> Result<(), InputsError> {
     match std::fs::metadata(top) {
@@ -69,12 +116,18 @@ fn below(
     top: &Path,
     name: &Path,
     project: &Path,
-    left_out: &BTreeSet<PathBuf>,
+    left_out: &LeftOut,
     found: &mut Found,
 ) -> Result<(), InputsError> {
+    let real = top.canonicalize().map_err(InputsError::io("find", top))?;
     // A top that is a link is followed (a project may be one); links below are looked at.
-    let wanted =
-        |entry: &DirEntry| !ignored(entry.file_name(), entry.depth()) && !left_out.contains(entry.path());
+    let wanted = |entry: &DirEntry| {
+        let rest = entry.path().strip_prefix(top).unwrap_or(entry.path());
+        let spelt = if entry.depth() == 0 { real.clone() } else { real.join(rest) };
+        !(ignored(entry, &name.join(rest))
+            || left_out.has(entry.path(), entry.file_type().is_dir())
+            || left_out.has(&spelt, false))
+    };
     for entry in WalkDir::new(top).follow_root_links(true).into_iter().filter_entry(wanted) {
         let entry = entry.map_err(|error| {
             let path = error.path().unwrap_or(top).to_owned();
@@ -86,12 +139,18 @@ fn below(
             Err(_) => entry.path().to_owned(),
         };
         let kind = entry.file_type();
-        if kind.is_symlink() {
+        if own.as_os_str().is_empty() {
+            // The project itself: how it is reached says nothing.
+        } else if kind.is_symlink() {
             found.entries.insert(own.clone(), (entry.path().to_owned(), Kind::Link));
             follow(entry.path(), &own, project, left_out, found)?;
         } else if kind.is_file() {
             found.entries.insert(own, (entry.path().to_owned(), Kind::File));
-        } else if !kind.is_dir() {
+        } else if kind.is_dir() {
+            if entry.depth() > 0 {
+                found.entries.entry(own).or_insert_with(|| (entry.path().to_owned(), Kind::Dir));
+            }
+        } else {
             tracing::debug!(path = %entry.path().display(), kind = describe(kind), "no input");
         }
     }
@@ -103,7 +162,7 @@ fn follow(
     link: &Path,
     name: &Path,
     project: &Path,
-    left_out: &BTreeSet<PathBuf>,
+    left_out: &LeftOut,
     found: &mut Found,
 ) -> Result<(), InputsError> {
     let Ok(real) = link.canonicalize() else {
@@ -111,10 +170,10 @@ fn follow(
         return Ok(());
     };
     let home = project.canonicalize().map_err(InputsError::io("find", project))?;
-    if real.starts_with(&home) || left_out.contains(&real) {
+    let meta: Metadata = std::fs::metadata(&real).map_err(InputsError::io("read", &real))?;
+    if real.starts_with(&home) || left_out.has(&real, meta.is_dir()) {
         return Ok(());
     }
-    let meta: Metadata = std::fs::metadata(&real).map_err(InputsError::io("read", &real))?;
     if meta.is_file() {
         found.entries.insert(name.join("."), (real, Kind::File));
     } else if meta.is_dir() && found.followed.insert(real.clone()) {
@@ -123,13 +182,31 @@ fn follow(
     Ok(())
 }
 
-fn ignored(name: &OsStr, depth: usize) -> bool {
-    if depth == 0 {
+/// Whether something is never read by a playbook: version control's own files, and what running
+/// Ansible leaves behind. `name` is the input's.
+fn ignored(entry: &DirEntry, name: &Path) -> bool {
+    let (Some(own), Some(parent)) = (name.file_name(), entry.path().parent()) else { return false };
+    if entry.depth() == 0 {
         return false;
     }
-    let ending = Path::new(name).extension();
-    IGNORED.iter().any(|ignored| name == *ignored)
-        || ending.is_some_and(|ending| IGNORED_ENDINGS.iter().any(|ignored| ending == *ignored))
+    if name.parent() == Some(Path::new("")) && VERSION_CONTROL.iter().any(|ignored| own == *ignored) {
+        return true;
+    }
+    let verbatim = || name.components().any(|part| VERBATIM.iter().any(|dir| part.as_os_str() == *dir));
+    let beside = |ending: &str| entry.path().with_extension(ending).is_file();
+    if entry.file_type().is_dir() {
+        return own == COMPILED && !verbatim() && has_sources(parent);
+    }
+    match name.extension().and_then(|ending| ending.to_str()) {
+        Some("pyc") => beside("py") && !verbatim(),
+        Some("retry") => (beside("yml") || beside("yaml")) && !verbatim(),
+        _ => false,
+    }
+}
+
+fn has_sources(dir: &Path) -> bool {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).any(|path| path.extension().is_some_and(|ending| ending == "py"))
 }
 
 fn describe(kind: FileType) -> &'static str {
