@@ -197,7 +197,6 @@ impl Engine {
         inputs: Arc<Vec<Input>>,
         build: impl FnOnce() -> Result<Built, StepError> + Send + 'static,
     ) -> Outcome {
-        let start = Instant::now();
         let (owner, memo) = {
             let mut memo = self.memo.lock().unwrap_or_else(PoisonError::into_inner);
             memo.entry(key).or_insert_with(|| (root.to_owned(), Arc::default())).clone()
@@ -236,7 +235,7 @@ impl Engine {
             status: report.status,
             tree: report.record.tree,
             tasks: report.tasks_run,
-            seconds: start.elapsed().as_secs_f64(),
+            seconds: report.seconds,
         });
         Ok(report)
     }
@@ -301,9 +300,10 @@ impl Engine {
             step: name.to_owned(),
             status: LayerStatus::Built,
             key,
-            record: Arc::new(record),
             tasks_run,
-            seconds: start.elapsed().as_secs_f64(),
+            // What it took, without the time that it waited for its turn.
+            seconds: record.seconds,
+            record: Arc::new(record),
         })
     }
 
