@@ -475,6 +475,13 @@ class Lifetime(unittest.TestCase):
             with self.assertRaisesRegex(AgentGone, "Not a socket|non-socket"):
                 Client(path)
 
+    @unittest.skipUnless(os.geteuid() == 0, "needs root privileges")
+    def test_a_socket_of_somebody_else_is_refused(self):
+        with Agent(support.interpreters()[0]) as agent:
+            os.chown(agent.socket, 65534, 65534)
+            with self.assertRaisesRegex(AgentGone, "somebody else"):
+                Client(agent.socket)
+
 
 def _wait_for(what, seconds=20):
     end = time.monotonic() + seconds

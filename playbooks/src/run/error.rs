@@ -77,6 +77,16 @@ pub enum RunError {
     /// The sandbox couldn't be run, or died.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    /// The sandbox started, and nothing more came from it.
+    #[error("the sandbox of `{root}` said nothing for {seconds} s and isn't ready\n{tail}")]
+    NotReady {
+        /// The root.
+        root: String,
+        /// How long it was waited for.
+        seconds: u64,
+        /// The last lines on its stderr.
+        tail: String,
+    },
     /// The agent in the sandbox ended by itself.
     #[error("the sandbox of `{root}` ended while the playbook ran (exit code {code})\n{tail}")]
     SandboxEnded {

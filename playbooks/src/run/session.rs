@@ -2,8 +2,10 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStderr, ChildStdout, ExitStatus};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
+use std::time::Duration;
 
 use rootbuild_roots::Cancel;
 use rootbuild_roots::sandbox::{Bind, Console, Running, Sandbox, SandboxSpec, Tail};
@@ -29,6 +31,9 @@ const NO_PYTHON: i32 = 3;
 
 /// How much of Ansible's standard error is kept for an error message, in bytes.
 const KEPT: usize = 64 << 10;
+
+/// How long a sandbox may say nothing before it is ready.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One run and where its events go.
 pub(super) struct Session<'a> {
@@ -60,10 +65,22 @@ impl Session<'_> {
         let (send_ready, ready) = channel();
         // Lives as long as the sandbox.
         let watcher = thread::spawn(move || watch(stdout, &send_ready));
-        let ended = self.ansible(&listener, ready);
+        let late = AtomicBool::new(false);
+        let (said, too_late) = (|| tail.to_string(), &late);
+        let wait = move || {
+            wait(&ready, PATIENCE, said).unwrap_or_else(|| {
+                too_late.store(true, Ordering::Relaxed);
+                false
+            })
+        };
+        let ended = self.ansible(&listener, wait);
         let stopped = self.stop(running, &tail);
         let _ = watcher.join();
         self.cancel.check()?;
+        if late.into_inner() {
+            let (root, seconds) = (self.run.root_name.clone(), PATIENCE.as_secs());
+            return Err(RunError::NotReady { root, seconds, tail: tail.to_string() });
+        }
         // A sandbox that was lost explains whatever else went wrong.
         stopped?;
         self.judge(ended?)
@@ -100,7 +117,7 @@ impl Session<'_> {
     }
 
     /// Runs Ansible to its end, while listening to it.
-    fn ansible(&self, listener: &Listener, ready: Receiver<bool>) -> Result<Ended, RunError> {
+    fn ansible(&self, listener: &Listener, ready: impl FnOnce() -> bool + Send) -> Result<Ended, RunError> {
         let log = Scratch::log(&self.run.log)?;
         let mut command = controller::playbook(self.run, self.scratch);
         controller::wire(&mut command, log);
@@ -112,7 +129,7 @@ impl Session<'_> {
         });
         let stderr = child.stderr.take();
         thread::scope(|scope| {
-            let account = scope.spawn(move || self.account(listener, &ready));
+            let account = scope.spawn(move || self.account(listener, ready));
             let said = scope.spawn(move || self.keep(stderr));
             let status = self.wait(&mut child);
             // If Ansible never connected, nobody will.
@@ -128,9 +145,8 @@ impl Session<'_> {
         child.wait().map_err(|source| RunError::Start { program: "ansible-playbook".to_owned(), source })
     }
 
-    fn account(&self, listener: &Listener, ready: &Receiver<bool>) -> Account {
+    fn account(&self, listener: &Listener, ready: impl FnOnce() -> bool) -> Account {
         let Ok(stream) = listener.accept() else { return Account::default() };
-        let ready = || ready.recv().unwrap_or(false);
         tell::listen(stream, &self.run.project.dir, &self.run.host, ready, self.events)
     }
 
@@ -219,8 +235,49 @@ fn watch(stdout: Option<ChildStdout>, ready: &Sender<bool>) {
     let _ = io::copy(&mut reader, &mut io::sink());
 }
 
+/// Whether the sandbox is ready; nothing if it neither says so nor anything else for too long.
+fn wait(ready: &Receiver<bool>, patience: Duration, said: impl Fn() -> String) -> Option<bool> {
+    let mut before = said();
+    loop {
+        match ready.recv_timeout(patience) {
+            Ok(ready) => return Some(ready),
+            Err(RecvTimeoutError::Disconnected) => return Some(false),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        let now = said();
+        if now == before {
+            return None;
+        }
+        before = now;
+    }
+}
+
 /// Whether this ansible-core chooses interpreters by the distribution, as those up to 2.16 do.
 fn is_old(version: &str) -> bool {
     let minor = version.strip_prefix("2.").and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());
     minor.is_some_and(|minor| minor <= 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn a_sandbox_is_waited_for_while_it_says_something() {
+        let patience = Duration::from_millis(5);
+        let (sender, ready) = channel();
+        let said = Cell::new(0);
+        let speak = || {
+            said.set((said.get() + 1).min(4));
+            said.get().to_string()
+        };
+        assert_eq!(wait(&ready, patience, speak), None);
+        assert_eq!(said.get(), 4);
+        sender.send(true).unwrap();
+        assert_eq!(wait(&ready, patience, String::new), Some(true));
+        drop(sender);
+        assert_eq!(wait(&ready, patience, String::new), Some(false));
+    }
 }

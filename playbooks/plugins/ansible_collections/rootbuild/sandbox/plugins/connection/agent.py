@@ -74,7 +74,8 @@ class Connection(ConnectionBase):
         """Runs a shell command in the root."""
         super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
         host = self.get_option("served")
-        display.vvv(f"EXEC {to_text(cmd)}", host=host)
+        shown = "what no_log hides" if place.is_hidden() else to_text(cmd)
+        display.vvv(f"EXEC {shown}", host=host)
         ended = self._do(lambda client: client.execute(to_bytes(cmd, errors="surrogate_or_strict"), in_data or None))
         display.vvvv(f"EXEC ended with {ended.code} ({ended.how})", host=host)
         return ended.code, ended.stdout, ended.stderr

@@ -152,8 +152,11 @@ def connect(path: str) -> socket.socket:
     try:
         fd = os.open(path, os.O_PATH | os.O_NOFOLLOW)
         try:
-            if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+            status = os.fstat(fd)
+            if not stat.S_ISSOCK(status.st_mode):
                 raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))
+            if status.st_uid != os.geteuid():
+                raise OSError(errno.EPERM, "it is somebody else's")
             sock.connect(f"/proc/self/fd/{fd}")
         finally:
             os.close(fd)

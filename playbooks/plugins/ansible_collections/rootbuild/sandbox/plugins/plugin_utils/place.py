@@ -20,6 +20,12 @@ def target() -> str | None:
     return None if executor is None else _target(executor)
 
 
+def is_hidden() -> bool:
+    """Whether nothing of the running task's content may be logged."""
+    executor = _executor()
+    return executor is not None and bool(executor._task.no_log)
+
+
 def is_here(name: str | None, served: str) -> bool:
     """Whether that host is the machine we run on, and not the root."""
     return name in LOCALHOST and name != served
