@@ -46,7 +46,7 @@ impl Out {
 
     /// A task as it stands.
     fn task(&mut self, text: &str) {
-        self.tasks += &format!("    - {}\n      ignore_errors: true\n      ignore_unreachable: true\n", text);
+        self.tasks += &format!("    - {text}\n      ignore_errors: true\n      ignore_unreachable: true\n");
     }
 
     /// A task that leaves a mark.
