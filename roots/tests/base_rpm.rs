@@ -322,6 +322,16 @@ impl Drop for Server {
     }
 }
 
+/// The fingerprint of the primary key in a file.
+fn fingerprint(file: &Path) -> String {
+    let home = tempfile::tempdir().unwrap();
+    let mut gpg = Command::new("gpg");
+    gpg.arg("--homedir").arg(home.path()).args(["--with-colons", "--show-keys"]).arg(file);
+    let shown = String::from_utf8(gpg.output().unwrap().stdout).unwrap();
+    let line = shown.lines().find(|line| line.starts_with("fpr:")).unwrap();
+    line.split(':').nth(9).unwrap().to_owned()
+}
+
 #[test]
 fn repositories_and_keys_come_over_http_too() {
     let Some((dir, _)) = standin() else { return };
@@ -329,7 +339,9 @@ fn repositories_and_keys_come_over_http_too() {
     // The first URL is dead: the second does.
     let url = server.url.clone();
     let text = format!(
-        "[os]\nbaseurl=http://127.0.0.1:9/os {url}/os\nrepo_gpgcheck=1\ngpgkey={url}/RPM-GPG-KEY-standin\n"
+        "[os]\nbaseurl=http://127.0.0.1:9/os {url}/os\nrepo_gpgcheck=1\ngpgkey={url}/RPM-GPG-KEY-standin\n\
+         fingerprints={}\n",
+        fingerprint(&dir.join("RPM-GPG-KEY-standin"))
     );
     let mut project = Project::new(&["standin-hello"], &text);
     project.base.lock = Some(project.path("hello.lock"));

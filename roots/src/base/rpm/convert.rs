@@ -1,9 +1,11 @@
 //! The root's own package database: the host's rpm writes one (sqlite) that an older rpm in the root
 //! can't read, and says nothing about.
 
-use std::fs;
-use std::io::Read;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
 
 use super::super::inroot::{exists_in, open_in};
 use super::super::{BaseContext, BaseError};
@@ -27,6 +29,9 @@ const INSIDE: &str = "/run/rootbuild/rpm";
 
 /// What rpm prints for each package, sorted by us.
 const NAMES: &str = "%{NAME}-%{VERSION}-%{RELEASE}.%{ARCH}\\n";
+
+/// Most bytes of the list of all packages.
+const FOUND_MAX: u64 = 64 << 20;
 
 /// What the name of an imported key starts with: rpm lists keys as packages.
 const KEY: &str = "gpg-pubkey-";
@@ -69,7 +74,7 @@ pub(super) fn convert(
         code => return Err(RpmError::Database(format!("exit status {code}\n{tail}")).into()),
     }
     let found = files.join("out/found");
-    let found = fs::read_to_string(&found).map_err(BaseError::io("read", &found))?;
+    let found = read_found(&found).map_err(BaseError::io("read", &found))?;
     same("the root's own rpm", &expected, &sorted(&found))?;
     let kinds = kinds(root);
     match kinds.as_slice() {
@@ -77,6 +82,19 @@ pub(super) fn convert(
         [] => Err(RpmError::Database("it is of no kind that is known".to_owned()).into()),
         _ => Err(RpmError::Database(format!("there are several: {}", kinds.join(", "))).into()),
     }
+}
+
+/// Reads what the script wrote. The root's own programs could write there as well: what they left may be
+/// a link to a file of the host, or a FIFO.
+fn read_found(path: &Path) -> io::Result<String> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it isn't a regular file"));
+    }
+    let mut text = String::new();
+    file.take(FOUND_MAX).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// What the host's rpm installed: a line for each package and key, sorted.
@@ -155,4 +173,21 @@ fn kinds(root: &Path) -> Vec<&'static str> {
     };
     let found = KINDS.iter().filter(|(_, file, at, magic)| is(file, *at, magic));
     found.map(|(kind, ..)| *kind).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_root_left_is_read_only_if_it_is_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let [file, link, fifo] = ["file", "link", "fifo"].map(|name| dir.path().join(name));
+        fs::write(&file, "a\n").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let mode = Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert_eq!(read_found(&file).unwrap(), "a\n");
+        assert!(read_found(&link).is_err() && read_found(&fifo).is_err());
+    }
 }

@@ -209,6 +209,10 @@ impl Reader<'_> {
                         on the network decides what is installed";
             return Err(wrong(self.at(line), message, Some(hint.to_owned())));
         }
+        let (fingerprints, sslverify) = (self.fingerprints()?, self.flag("sslverify", true)?);
+        if fingerprints.is_empty() {
+            self.check_ways(&keys, sslverify)?;
+        }
         let mut options = Vec::new();
         for (key, dnf) in [
             ("exclude", "excludepkgs"),
@@ -229,11 +233,30 @@ impl Reader<'_> {
             gpgcheck,
             repo_gpgcheck,
             keys,
-            fingerprints: self.fingerprints()?,
-            sslverify: self.flag("sslverify", true)?,
+            fingerprints,
+            sslverify,
             options,
             ignored: self.ignored(),
         })
+    }
+
+    /// Refuses keys that anybody on the way could have replaced: then signatures say nothing.
+    fn check_ways(&self, keys: &[(KeyFile, Place)], sslverify: bool) -> Result<(), BaseError> {
+        for (key, place) in keys {
+            let KeyFile::Url(url) = key else { continue };
+            let how = match url.split_once("://").map(|(scheme, _)| scheme) {
+                Some("http") => "over plain http",
+                Some("https") if !sslverify => "from a server that isn't checked (`sslverify=0`)",
+                _ => continue,
+            };
+            let message = format!("the key `{url}` comes {how}, and no fingerprint is pinned");
+            let hint = format!(
+                "add `fingerprints=`, from where you trust it; `curl -s {url} | gpg --show-keys --with-fingerprint` \
+                 shows that of the key there now"
+            );
+            return Err(wrong(place.clone(), message, Some(hint)));
+        }
+        Ok(())
     }
 
     fn source(&self) -> Result<Source, BaseError> {

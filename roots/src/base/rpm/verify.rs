@@ -37,6 +37,11 @@ pub(super) fn signatures(
                 let known = keys::all_fingerprints(keys);
                 RpmError::WrongKey { package, repo: repo_id, key: key.clone(), known }
             }
+            Some(Verdict::Unbound) => RpmError::Tampered {
+                package,
+                repo: repo_id,
+                problem: "its signature doesn't cover its content".to_owned(),
+            },
             Some(Verdict::Bad(problem)) => {
                 RpmError::Tampered { package, repo: repo_id, problem: problem.clone() }
             }
@@ -46,6 +51,11 @@ pub(super) fn signatures(
             }
         };
         return Err(error.into());
+    }
+    // It knows something that we don't read.
+    if !output.status.success() {
+        let (program, status, tail) = ("rpmkeys".to_owned(), output.status, output.tail);
+        return Err(BaseError::Process(ProcessError::Failed { program, status, tail }));
     }
     Ok(())
 }
@@ -61,6 +71,9 @@ fn rpmkeys(home: &Path) -> std::process::Command {
 enum Verdict {
     Good,
     Unsigned,
+    /// Nothing that is signed says what the payload has to be: only the header is signed, and it holds no
+    /// SHA-256 of the payload, or none that was checked.
+    Unbound,
     /// The id of a key that isn't the repository's.
     WrongKey(String),
     /// The line that says so.
@@ -83,12 +96,17 @@ fn verdicts(text: &str) -> Vec<(String, Verdict)> {
 }
 
 fn verdict(lines: &[&str]) -> Verdict {
-    let (mut signed, mut wrong) = (false, None);
+    let (mut header, mut whole, mut payload, mut wrong) = (false, false, false, None);
     for line in lines {
         let Some((about, result)) = line.rsplit_once(": ") else { continue };
-        let is_signature = about.to_ascii_lowercase().contains("signature");
+        let about_lower = about.to_ascii_lowercase();
+        let is_signature = about_lower.contains("signature");
+        let of_header = about_lower.starts_with("header ");
         match result.split_whitespace().next().unwrap_or_default() {
-            "OK" => signed |= is_signature,
+            // A signature of the header binds the payload by a digest in it; the others are of both.
+            "OK" if is_signature && of_header => header = true,
+            "OK" if is_signature => whole = true,
+            "OK" => payload |= about_lower.starts_with("payload sha") && about_lower.ends_with("digest"),
             "NOTFOUND" => {}
             "NOKEY" => {
                 let key = about.rsplit_once("key ID ").map_or("unknown", |(_, key)| key);
@@ -99,7 +117,8 @@ fn verdict(lines: &[&str]) -> Verdict {
     }
     match wrong {
         Some(key) => Verdict::WrongKey(key),
-        None if signed => Verdict::Good,
+        None if whole || (header && payload) => Verdict::Good,
+        None if header => Verdict::Unbound,
         None => Verdict::Unsigned,
     }
 }
@@ -112,6 +131,16 @@ mod tests {
     fn each_kind_of_package_is_told_apart() {
         let text = "\
 /p/good:
+    Header V4 RSA/SHA256 Signature, key ID 24c6a8a7f4a80eb5: OK
+    Header SHA256 digest: OK
+    Payload SHA256 digest: OK
+    MD5 digest: OK
+/p/old:
+    Header V3 RSA/SHA256 Signature, key ID 24c6a8a7f4a80eb5: OK
+    Header SHA1 digest: OK
+    V3 RSA/SHA256 Signature, key ID 24c6a8a7f4a80eb5: OK
+    MD5 digest: OK
+/p/header-only:
     Header V4 RSA/SHA256 Signature, key ID 24c6a8a7f4a80eb5: OK
     Header SHA256 digest: OK
     MD5 digest: OK
@@ -128,6 +157,9 @@ mod tests {
         let verdicts: Vec<Verdict> = verdicts(text).into_iter().map(|(_, verdict)| verdict).collect();
         let bad = "Payload SHA256 digest: BAD (Expected 1 != 2)".to_owned();
         let key = "0123456789abcdef".to_owned();
-        assert_eq!(verdicts, [Verdict::Good, Verdict::Unsigned, Verdict::WrongKey(key), Verdict::Bad(bad)]);
+        let (good, unbound) = (Verdict::Good, Verdict::Unbound);
+        let expected =
+            [good.clone(), good, unbound, Verdict::Unsigned, Verdict::WrongKey(key), Verdict::Bad(bad)];
+        assert_eq!(verdicts, expected);
     }
 }

@@ -86,3 +86,19 @@ fn what_is_wrong_is_named_with_its_line() {
         assert!(found.starts_with(expected), "{text:?} gave {found}");
     }
 }
+
+#[test]
+fn keys_that_anybody_could_have_replaced_must_be_pinned() {
+    let plain = "[a]\nbaseurl=file:///x\ngpgkey=http://x/KEY\n";
+    assert!(error(plain).starts_with("3: the key `http://x/KEY` comes over plain http"));
+    assert!(parsed(plain).unwrap_err().hint().unwrap().contains("curl -s http://x/KEY | gpg --show-keys"));
+    let unchecked = "[a]\nbaseurl=file:///x\nsslverify=0\ngpgkey=https://x/KEY\n";
+    assert!(
+        error(unchecked).starts_with("4: the key `https://x/KEY` comes from a server that isn't checked")
+    );
+    let pin = "fingerprints=6341AB2753D78A78A7C27BB124C6A8A7F4A80EB5\n";
+    for text in [plain, unchecked] {
+        assert!(parsed(&format!("{text}{pin}")).is_ok());
+    }
+    assert!(parsed("[a]\nbaseurl=file:///x\ngpgkey=https://x/KEY\n").is_ok());
+}
