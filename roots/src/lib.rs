@@ -15,7 +15,9 @@ pub mod progress;
 pub mod publish;
 pub mod sandbox;
 pub mod scrub;
+mod wait;
 pub mod working;
 
 pub use cancel::{Cancel, Cancelled};
 pub use progress::{StepEvent, StepSink};
+pub use wait::Wait;

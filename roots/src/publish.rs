@@ -1,14 +1,16 @@
 //! A finished root is handed over: `<store>/roots/<name>`, a link that is swapped by rename.
 //!
 //! Each publication is a generation of its own: `<store>/checkouts/<name>/<n>/`, private to the root
-//! (services and users may write there), with `<n>.json` beside it. What bears a final name is whole
-//! and on disk: a generation is written in staging, synced, renamed, and only then linked. The
-//! current generation and the one before it are kept; who uses an older one holds a [`Lease`].
+//! (services and users may write there), with `<n>.lock` beside it. Only root gets through
+//! `checkouts/`: what is setuid in a root is none of the host's users' business. What they may know of a
+//! generation is in `<store>/published/<name>/<n>.json`. What bears a final name is whole and on disk: a
+//! generation is written in staging, synced, renamed, and only then linked. The current generation
+//! and the one before it are kept; who uses an older one holds a [`Lease`].
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
@@ -19,6 +21,7 @@ use rootbuild_cache::{Digest, Staging, Store, durable};
 
 use crate::cancel::{Cancel, Cancelled};
 use crate::checkout::{CheckoutError, checkout};
+use crate::wait::Wait;
 
 /// A name that can't be a root's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +55,20 @@ pub enum PublishError {
     /// A name that can't be a root's.
     #[error(transparent)]
     Name(#[from] InvalidName),
+    /// The name belongs to another definition that stands.
+    #[error(
+        "the root `{name}` of this store belongs to another definition, `{}` (this one is `{}`)",
+        owner.display(),
+        definition.display()
+    )]
+    Owned {
+        /// The root's name.
+        name: String,
+        /// The definition that published it.
+        owner: PathBuf,
+        /// The one that wants to.
+        definition: PathBuf,
+    },
     /// The generation was removed before it could be leased: ask for the current one again.
     #[error("the checkout `{}` is gone", path.display())]
     Gone {
@@ -61,6 +78,39 @@ pub enum PublishError {
     /// The work was cancelled.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
+}
+
+impl PublishError {
+    /// What to do next, if there is something to say.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Owned { .. } => Some(OWNED_HINT.to_owned()),
+            _ => None,
+        }
+    }
+
+    /// Whether the definition is wrong, rather than the world.
+    #[must_use]
+    pub fn is_definition_error(&self) -> bool {
+        matches!(self, Self::Owned { .. } | Self::Name(_))
+    }
+}
+
+/// What to do about a name that belongs to another definition.
+const OWNED_HINT: &str = "rename the root, or name another store with `--store`; \
+                          a name is free once the definition that it belongs to is removed";
+
+/// Whether what `owner` published may not be replaced for `definition`: they are two files, and both are
+/// there.
+pub(crate) fn is_others(owner: &Path, definition: &Path) -> bool {
+    let id = |path: &Path| fs::metadata(path).map(|it| (it.dev(), it.ino()));
+    match id(owner) {
+        _ if owner == definition => false,
+        // Gone, or the directory that it was in.
+        Err(error) => !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
+        Ok(owner) => id(definition).ok() != Some(owner),
+    }
 }
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> PublishError {
@@ -83,13 +133,15 @@ pub struct Published {
     pub created: String,
 }
 
-/// `<n>.json`.
+/// `<n>.json`; for everybody to read.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Generation {
     tree: Digest,
     created: String,
     /// The generation that was current before this one.
     previous: Option<u64>,
+    /// The definition that it belongs to.
+    definition: Option<PathBuf>,
 }
 
 /// Keeps a generation from being removed, until it is dropped or its process ends.
@@ -112,13 +164,16 @@ struct Place {
     name: String,
     link: PathBuf,
     home: PathBuf,
+    /// Where the descriptions are.
+    told: PathBuf,
 }
 
 impl Place {
     fn new(store: &Store, name: &str) -> Result<Self, InvalidName> {
         check_name(name)?;
-        let (link, home) = (store.dir().join("roots").join(name), store.dir().join("checkouts").join(name));
-        Ok(Self { name: name.to_owned(), link, home })
+        let of = |directory| store.dir().join(directory).join(name);
+        let (link, home, told) = (of("roots"), of("checkouts"), of("published"));
+        Ok(Self { name: name.to_owned(), link, home, told })
     }
 
     fn checkout(&self, number: u64) -> PathBuf {
@@ -126,7 +181,12 @@ impl Place {
     }
 
     fn json(&self, number: u64) -> PathBuf {
-        self.home.join(format!("{number}.json"))
+        self.told.join(format!("{number}.json"))
+    }
+
+    /// What a lease of a generation locks: where only root can.
+    fn lock(&self, number: u64) -> PathBuf {
+        self.home.join(format!("{number}.lock"))
     }
 
     /// The number of the generation that the link points at; `None` where it points nowhere of ours.
@@ -152,8 +212,18 @@ impl Place {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed("read", &path)(error)),
         };
-        let is_there = self.checkout(number).symlink_metadata().is_ok_and(|it| it.is_dir());
+        let is_there = match self.checkout(number).symlink_metadata() {
+            Ok(found) => found.is_dir(),
+            // Not for us to see.
+            Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
+        };
         Ok(serde_json::from_slice(&text).ok().filter(|_| is_there))
+    }
+
+    /// Writes a description, durably.
+    fn describe(&self, path: &Path, generation: &Generation) -> Result<(), PublishError> {
+        let text = serde_json::to_vec(generation).map_err(|error| failed("write", path)(error.into()))?;
+        Ok(durable::write_atomic(path, &text, 0o644)?)
     }
 
     fn current(&self) -> Result<Option<(u64, Generation)>, PublishError> {
@@ -173,16 +243,19 @@ impl Place {
 
     /// The numbers of all generations of which anything is left.
     fn numbers(&self) -> Result<Vec<u64>, PublishError> {
-        let listed = match fs::read_dir(&self.home) {
-            Ok(listed) => listed,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(failed("read", &self.home)(error)),
-        };
         let mut numbers = Vec::new();
-        for entry in listed {
-            let name = entry.map_err(failed("read", &self.home))?.file_name();
-            let name = name.to_string_lossy();
-            numbers.extend(name.strip_suffix(".json").unwrap_or(&name).parse::<u64>());
+        for dir in [&self.home, &self.told] {
+            let listed = match fs::read_dir(dir) {
+                Ok(listed) => listed,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(failed("read", dir)(error)),
+            };
+            for entry in listed {
+                let name = entry.map_err(failed("read", dir))?.file_name();
+                let name = name.to_string_lossy();
+                let number = [".json", ".lock"].iter().find_map(|suffix| name.strip_suffix(suffix));
+                numbers.extend(number.unwrap_or(&name).parse::<u64>());
+            }
         }
         numbers.sort_unstable();
         numbers.dedup();
@@ -193,21 +266,38 @@ impl Place {
 /// Makes `tree` the current checkout of the root `name`. Returns it and whether anything changed;
 /// nothing is touched when the tree is current already and its directory stands.
 ///
+/// `definition` is the absolute path of the definition that the root belongs to. As long as that
+/// file is there, no other definition takes the name: [`PublishError::Owned`]. Two publications of one
+/// name at a time wait for each other, as `wait` says.
+///
 /// Generations before the previous one are moved to staging and removed by a thread of their own:
 /// should the process end before, the next one to open the store removes the rest.
-pub fn publish(
+pub fn publish<'a>(
     store: &Store,
     name: &str,
     tree: &Digest,
-    cancel: &Cancel,
+    definition: &Path,
+    wait: impl Into<Wait<'a>>,
 ) -> Result<(Published, bool), PublishError> {
-    let place = Place::new(store, name)?;
-    let purpose = format!("publishing {name}");
-    let lock_name = format!("publish-{name}");
-    let lock = store.lock_for(&lock_name, &purpose, None, &|_| (), &|| cancel.is_cancelled());
-    cancel.check()?;
+    let (place, wait) = (Place::new(store, name)?, wait.into());
+    let lock: Result<_, PublishError> =
+        wait.lock(store, &format!("publish-{name}"), &format!("publishing {name}"));
     let _lock = lock?;
-    let current = place.current()?;
+    let mut current = place.current()?;
+    // JSON can't hold any path: one that it can't is one that isn't there.
+    let definition = PathBuf::from(definition.to_string_lossy().into_owned());
+    if let Some((number, generation)) = &mut current
+        && generation.definition.as_ref() != Some(&definition)
+    {
+        if let Some(owner) = generation.definition.replace(definition.clone())
+            && is_others(&owner, &definition)
+        {
+            return Err(PublishError::Owned { name: name.to_owned(), owner, definition });
+        }
+        if generation.tree == *tree {
+            place.describe(&place.json(*number), generation)?;
+        }
+    }
     if let Some((number, generation)) = &current
         && generation.tree == *tree
     {
@@ -218,8 +308,8 @@ pub fn publish(
     let number = place.numbers()?.last().copied().max(place.linked()?).unwrap_or(0) + 1;
     let previous = current.map(|(number, _)| number);
     let created = now();
-    let generation = Generation { tree: *tree, created, previous };
-    write(store, &place, number, &generation, cancel)?;
+    let generation = Generation { tree: *tree, created, previous, definition: Some(definition) };
+    write(store, &place, number, &generation, wait.cancel)?;
     remove_older(store, &place, number, previous)?;
     Ok((place.published(number, generation), true))
 }
@@ -236,19 +326,32 @@ fn write(
     DirBuilder::new().mode(0o700).create(&root).map_err(failed("make", &root))?;
     checkout(store, &store.tree(&generation.tree)?, &root, cancel)?;
     cancel.check()?;
-    for dir in [place.home.as_path(), parent(&place.home), parent(&place.link)] {
-        // Services of any user go through these; what is in them is the roots' own business.
-        DirBuilder::new().mode(0o755).recursive(true).create(dir).map_err(failed("make", dir))?;
+    // Users of the host come to the links and the descriptions; to checkouts only root does, who starts
+    // services with one of them as their root directory.
+    for (dir, mode) in [
+        (parent(&place.home), 0o700),
+        (place.home.as_path(), 0o755),
+        (parent(&place.link), 0o755),
+        (parent(&place.told), 0o755),
+        (place.told.as_path(), 0o755),
+    ] {
+        make_dir(dir, mode)?;
     }
-    let json = staging.path().join("generation.json");
-    let text = serde_json::to_vec(generation).map_err(|error| failed("write", &json)(error.into()))?;
-    durable::write_atomic(&json, &text, 0o644)?;
     let dir = File::open(&root).map_err(failed("open", &root))?;
     rustix::fs::syncfs(&dir).map_err(|error| failed("sync", &root)(error.into()))?;
 
+    let lock = place.lock(number);
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&lock)
+        .map_err(failed("make", &lock))?;
     durable::rename_new(&root, &place.checkout(number))?;
-    durable::rename_new(&json, &place.json(number))?;
     durable::fsync_dir(parent(&place.home))?;
+    place.describe(&place.json(number), generation)?;
+    durable::fsync_dir(parent(&place.told))?;
     // Whatever stands there that isn't our link (a directory somebody made) is moved out of the way.
     if place.link.symlink_metadata().is_ok_and(|it| it.is_dir()) {
         let aside = staging.path().join("aside");
@@ -256,6 +359,15 @@ fn write(
     }
     let target = Path::new("..").join("checkouts").join(&place.name).join(number.to_string());
     Ok(durable::replace_symlink(&place.link, &target)?)
+}
+
+/// Makes a directory with exactly these permissions; one that is there stays as it is.
+fn make_dir(dir: &Path, mode: u32) -> Result<(), PublishError> {
+    match DirBuilder::new().mode(mode).create(dir) {
+        Ok(()) => fs::set_permissions(dir, Permissions::from_mode(mode)).map_err(failed("make", dir)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(failed("make", dir)(error)),
+    }
 }
 
 fn parent(path: &Path) -> &Path {
@@ -275,8 +387,8 @@ fn remove_older(
         if wanted || mounted_below(&place.checkout(number)) {
             continue;
         }
-        let json = place.json(number);
-        let held = match lock(&json, FlockOperation::NonBlockingLockExclusive)? {
+        let lock_file = place.lock(number);
+        let held = match lock(&lock_file, FlockOperation::NonBlockingLockExclusive)? {
             Locked::Held(file) => Some(file),
             Locked::Missing => None,
             Locked::Busy => continue,
@@ -285,10 +397,9 @@ fn remove_older(
             Some(trash) => trash,
             None => trash.insert(store.staging("old-generations")?),
         };
-        // The directory first: while the description is there, the rest will be found again.
-        let to = trash.path().join(number.to_string());
-        for (from, to) in [(place.checkout(number), to.clone()), (json, to.with_extension("json"))] {
-            match fs::rename(&from, &to) {
+        // The directory first: while the others are there, they will be found again.
+        for from in [place.checkout(number), place.json(number), lock_file] {
+            match fs::rename(&from, trash.path().join(from.file_name().unwrap_or_default())) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(failed("remove", &from)(error)),
@@ -333,7 +444,7 @@ pub fn lease(store: &Store, published: &Published) -> Result<Lease, PublishError
     let gone = || PublishError::Gone { path: published.checkout.clone() };
     let number = published.checkout.file_name().and_then(|name| name.to_str()?.parse().ok());
     let number = number.ok_or_else(gone)?;
-    match lock(&place.json(number), FlockOperation::LockShared)? {
+    match lock(&place.lock(number), FlockOperation::LockShared)? {
         Locked::Held(file) if place.generation(number)?.is_some() => Ok(Lease { _file: file }),
         _ => Err(gone()),
     }
@@ -345,7 +456,7 @@ enum Locked {
     Busy,
 }
 
-/// Locks a generation's description, which is what a generation's lock is.
+/// Locks a generation's lock file.
 fn lock(path: &Path, operation: FlockOperation) -> Result<Locked, PublishError> {
     loop {
         let file = match File::open(path) {

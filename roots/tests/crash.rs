@@ -47,7 +47,7 @@ fn work(store: &Store, parent: &Digest, round: u32) -> Digest {
         }
     }
     let tree = working.finish(store, &Cancel::new()).unwrap();
-    publish(store, "hgweb", &tree, &Cancel::new()).unwrap();
+    publish(store, "hgweb", &tree, Path::new("/nowhere"), &Cancel::new()).unwrap();
     tree
 }
 

@@ -5,14 +5,15 @@
 mod common;
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use common::{Bench, settle};
 use rootbuild_cache::{Digest, Store};
-use rootbuild_roots::Cancel;
 use rootbuild_roots::capture::capture_directory;
 use rootbuild_roots::publish::{PublishError, Published, current, lease, publish};
+use rootbuild_roots::{Cancel, Wait};
 
 /// A tree with one file that says `text`.
 fn tree(bench: &Bench, text: &str) -> Digest {
@@ -24,13 +25,24 @@ fn tree(bench: &Bench, text: &str) -> Digest {
     bench.store.put_tree(&tree).unwrap()
 }
 
+/// A definition that isn't there: whoever comes next may take what it had.
+const DEFINITION: &str = "/nowhere/rootbuild.toml";
+
 fn put(store: &Store, tree: &Digest) -> (Published, bool) {
-    publish(store, "hgweb", tree, &Cancel::new()).unwrap()
+    publish(store, "hgweb", tree, Path::new(DEFINITION), &Cancel::new()).unwrap()
+}
+
+/// The description of a generation.
+fn description(it: &Published) -> PathBuf {
+    let number = it.checkout.file_name().unwrap().to_str().unwrap();
+    it.path.parent().unwrap().with_file_name("published").join(&it.name).join(format!("{number}.json"))
 }
 
 fn generations(bench: &Bench) -> Vec<String> {
-    let mut names: Vec<_> = fs::read_dir(bench.path("store/checkouts/hgweb"))
-        .unwrap()
+    let dirs = ["checkouts", "published"].map(|dir| bench.path("store").join(dir).join("hgweb"));
+    let mut names: Vec<_> = dirs
+        .iter()
+        .flat_map(|dir| fs::read_dir(dir).unwrap())
         .map(|it| it.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
@@ -62,12 +74,12 @@ fn the_current_generation_and_the_one_before_are_kept() {
         put(&bench.store, tree);
     }
     settle(&bench.store);
-    assert_eq!(generations(&bench), ["3", "3.json", "4", "4.json"]);
+    assert_eq!(generations(&bench), ["3", "3.json", "3.lock", "4", "4.json", "4.lock"]);
     // Back to an older tree: a new generation.
     let (published, changed) = put(&bench.store, &trees[0]);
     assert!(changed && published.checkout.ends_with("5"));
     settle(&bench.store);
-    assert_eq!(generations(&bench), ["4", "4.json", "5", "5.json"]);
+    assert_eq!(generations(&bench), ["4", "4.json", "4.lock", "5", "5.json", "5.lock"]);
 }
 
 #[test]
@@ -94,8 +106,8 @@ fn what_a_user_removed_is_published_again() {
     let removals: [fn(&Published); 5] = [
         |it| fs::remove_dir_all(&it.checkout).unwrap(),
         |it| fs::remove_file(&it.path).unwrap(),
-        |it| fs::remove_file(it.checkout.with_extension("json")).unwrap(),
-        |it| fs::write(it.checkout.with_extension("json"), "{").unwrap(),
+        |it| fs::remove_file(description(it)).unwrap(),
+        |it| fs::write(description(it), "{").unwrap(),
         |it| {
             fs::remove_file(&it.path).unwrap();
             fs::create_dir(&it.path).unwrap();
@@ -112,7 +124,8 @@ fn what_a_user_removed_is_published_again() {
         assert_eq!(current(&bench.store, "hgweb").unwrap(), Some(again));
     }
     settle(&bench.store);
-    assert_eq!(generations(&bench).len(), 2);
+    // The last removal left nothing that is current: so there is none before the new one.
+    assert_eq!(generations(&bench).len(), 3);
 }
 
 #[test]
@@ -156,7 +169,7 @@ fn names_that_are_paths_are_refused() {
     let bench = Bench::new();
     let one = tree(&bench, "one");
     for name in ["", "..", "a/b", "/abs", ".hidden"] {
-        let done = publish(&bench.store, name, &one, &Cancel::new());
+        let done = publish(&bench.store, name, &one, Path::new(DEFINITION), &Cancel::new());
         assert!(matches!(done, Err(PublishError::Name(_))), "{done:?}");
         assert!(matches!(current(&bench.store, name), Err(PublishError::Name(_))));
     }
@@ -199,8 +212,88 @@ fn cancelled_publication_leaves_the_old_root() {
     let (first, _) = put(&bench.store, &trees[0]);
     let cancel = Cancel::new();
     cancel.cancel();
-    let done = publish(&bench.store, "hgweb", &trees[1], &cancel);
+    let done = publish(&bench.store, "hgweb", &trees[1], Path::new(DEFINITION), &cancel);
     assert!(matches!(done, Err(PublishError::Cancelled(_))), "{done:?}");
     assert_eq!(current(&bench.store, "hgweb").unwrap(), Some(first));
     settle(&bench.store);
+}
+
+#[test]
+fn everybody_may_know_what_stands_but_only_root_gets_there() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: everybody_may_know_what_stands_but_only_root_gets_there needs root");
+        return;
+    }
+    let bench = Bench::new();
+    let (published, _) = put(&bench.store, &tree(&bench, "one"));
+    let mode = |path: &str| fs::symlink_metadata(bench.path(path)).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode("store/checkouts"), 0o700);
+    assert_eq!(mode("store/checkouts/hgweb/1.lock"), 0o600);
+    for (path, open) in [("", 0o755), ("/hgweb", 0o755), ("/hgweb/1.json", 0o644)] {
+        assert_eq!(mode(&format!("store/published{path}")), open);
+    }
+    // As somebody else: this thread alone.
+    fs::set_permissions(bench.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let seen = std::thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            let nobody = rustix::process::Uid::from_raw(65534);
+            rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
+            let store = Store::open_read_only(&bench.path("store")).unwrap().unwrap();
+            assert!(fs::read_dir(&published.checkout).is_err());
+            current(&store, "hgweb").unwrap()
+        });
+        other.join().unwrap()
+    });
+    assert_eq!(seen, Some(published));
+    settle(&bench.store);
+}
+
+#[test]
+fn a_name_belongs_to_one_definition_as_long_as_that_is_there() {
+    let bench = Bench::new();
+    let trees = ["one", "two"].map(|text| tree(&bench, text));
+    let paths = ["a.toml", "b.toml"].map(|name| bench.path(name));
+    for path in &paths {
+        fs::write(path, "").unwrap();
+    }
+    let by = |path: &Path, tree| publish(&bench.store, "hgweb", tree, path, &Cancel::new());
+    let (mine, _) = by(&paths[0], &trees[0]).unwrap();
+    // Not even with the same tree: the next one would replace it.
+    for tree in &trees {
+        let error = by(&paths[1], tree).unwrap_err();
+        assert!(matches!(&error, PublishError::Owned { owner, definition, .. }
+            if *owner == paths[0] && *definition == paths[1]));
+        assert!(error.is_definition_error() && error.hint().unwrap().contains("--store"));
+        assert_eq!(current(&bench.store, "hgweb").unwrap().as_ref(), Some(&mine));
+    }
+    // The same file by another name is no other definition.
+    let alias = bench.path("alias.toml");
+    symlink(&paths[0], &alias).unwrap();
+    assert_eq!(by(&alias, &trees[0]).unwrap(), (mine.clone(), false));
+    fs::remove_file(&paths[0]).unwrap();
+    assert_eq!(by(&paths[1], &trees[0]).unwrap(), (mine, false));
+    fs::write(&paths[0], "").unwrap();
+    assert!(by(&paths[0], &trees[0]).is_err());
+    assert!(by(&paths[1], &trees[1]).unwrap().1);
+    settle(&bench.store);
+}
+
+#[test]
+fn who_holds_the_name_is_told_and_waited_for_only_so_long() {
+    let bench = Bench::new();
+    let one = tree(&bench, "one");
+    let _held = bench.store.try_lock("publish-hgweb", "publishing hgweb").unwrap().unwrap();
+    let told = std::sync::Mutex::new(Vec::new());
+    let cancel = Cancel::new();
+    let wait = Wait {
+        timeout: Some(Duration::from_millis(50)),
+        told: &|holder| told.lock().unwrap().push(holder.pid),
+        cancel: &cancel,
+    };
+    let error = publish(&bench.store, "hgweb", &one, Path::new(DEFINITION), wait).unwrap_err();
+    let PublishError::Store(rootbuild_cache::Error::LockTimeout { holder, .. }) = error else {
+        panic!("{error}")
+    };
+    assert_eq!(holder, std::process::id());
+    assert_eq!(*told.lock().unwrap(), [std::process::id()]);
 }

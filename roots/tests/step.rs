@@ -111,7 +111,8 @@ fn steps_build_upon_each_other_and_are_handed_over() {
     assert_eq!(setuid.xattrs[0].0, b"security.capability");
     assert_eq!(tree.get(b"srv/old").unwrap().meta.mtime.nanoseconds, 123_456_789);
     assert_eq!(tree.get(b"opt/sticky").unwrap().meta.mode, 0o1777);
-    let (published, _) = publish(&bench.store, "root", &second, &Cancel::new()).unwrap();
+    let (published, _) =
+        publish(&bench.store, "root", &second, Path::new("/nowhere"), &Cancel::new()).unwrap();
     let (code, out) = run(RootMount::Plain(published.checkout), "getcap /srv/setuid; stat -c %h /srv/c");
     assert_eq!((code, out.as_str()), (0, "/srv/setuid cap_net_raw=ep\n1\n"));
     settle(&bench.store);
@@ -126,9 +127,10 @@ fn a_failed_step_can_be_looked_into_more_than_once() {
     let parent = base(&bench.store);
     let working = WorkingRoot::on(&bench.store, &parent, &Cancel::new()).unwrap();
     assert_eq!(run(working.mount(), "echo half > /etc/done; exit 3").0, 3);
-    working.keep_failed(&bench.store, "hgweb").unwrap();
+    working.keep_failed(&bench.store, "hgweb", Path::new("/nowhere")).unwrap();
     for script in ["cat /etc/done; echo more >> /etc/done", "cat /etc/done"] {
-        let (code, out) = run(failed_root(&bench.store, "hgweb").unwrap().unwrap(), script);
+        let failed = failed_root(&bench.store, "hgweb", Path::new("/nowhere")).unwrap().unwrap();
+        let (code, out) = run(failed.mount().clone(), script);
         assert!(code == 0 && out.starts_with("half\n"), "{out}");
     }
 }

@@ -12,7 +12,16 @@ use common::{Bench, assert_same, overlay, privileged, settle};
 use rootbuild_cache::{Digest, Kind, Store};
 use rootbuild_roots::Cancel;
 use rootbuild_roots::capture::capture_directory;
-use rootbuild_roots::working::{RootMount, WorkingRoot, drop_failed, failed_root, prune_lowers};
+use rootbuild_roots::working::{
+    FailedRoot, RootMount, WorkingError, WorkingRoot, drop_failed, failed_exists, failed_root, prune_lowers,
+};
+
+/// A definition that isn't there.
+const DEFINITION: &str = "/nowhere/rootbuild.toml";
+
+fn look(store: &Store) -> Option<FailedRoot> {
+    failed_root(store, "hgweb", DEFINITION.as_ref()).unwrap()
+}
 
 /// A base with a few files.
 fn base(store: &Store) -> Digest {
@@ -175,22 +184,23 @@ fn pruning_spares_what_is_needed_what_is_in_use_and_what_failed() {
     assert_eq!(kept(), sorted(&[&first, &second, &other]));
     // A step that failed over `other`: its root can be used until it is dropped.
     in_root(&in_use.mount(), |root| fs::write(root.join("half"), "done").unwrap());
-    let path = in_use.keep_failed(store, "hgweb").unwrap();
+    let path = in_use.keep_failed(store, "hgweb", DEFINITION.as_ref()).unwrap();
     assert_eq!(path, bench.path("store/failed/hgweb"));
     prune_lowers(store, &[]).unwrap();
     assert_eq!(kept(), sorted(&[&first, &other]));
-    let mount = failed_root(store, "hgweb").unwrap().unwrap();
-    in_root(&mount, |root| {
+    let failed = look(store).unwrap();
+    in_root(failed.mount(), |root| {
         assert_eq!(fs::read(root.join("half")).unwrap(), b"done");
         assert_eq!(fs::read(root.join("c")).unwrap(), b"c");
         fs::write(root.join("looked"), "").unwrap();
     });
+    drop(failed);
     // What a volatile mount leaves forbids the next one.
     fs::create_dir_all(path.join("work/work/incompat/volatile")).unwrap();
-    in_root(&failed_root(store, "hgweb").unwrap().unwrap(), |root| assert!(root.join("looked").exists()));
-    drop_failed(store, "hgweb").unwrap();
-    drop_failed(store, "hgweb").unwrap();
-    assert_eq!(failed_root(store, "hgweb").unwrap(), None);
+    in_root(look(store).unwrap().mount(), |root| assert!(root.join("looked").exists()));
+    assert!(drop_failed(store, "hgweb", DEFINITION.as_ref()).unwrap());
+    assert!(drop_failed(store, "hgweb", DEFINITION.as_ref()).unwrap());
+    assert!(look(store).is_none());
     prune_lowers(store, &[]).unwrap();
     assert!(kept().is_empty());
     // And all of it can be had again.
@@ -208,16 +218,22 @@ fn a_failed_root_takes_the_place_of_the_one_before() {
     for text in ["first", "second"] {
         let working = WorkingRoot::on(&bench.store, &parent, &Cancel::new()).unwrap();
         in_root(&working.mount(), |root| fs::write(root.join("try"), text).unwrap());
-        working.keep_failed(&bench.store, "hgweb").unwrap();
+        working.keep_failed(&bench.store, "hgweb", DEFINITION.as_ref()).unwrap();
     }
-    let mount = failed_root(&bench.store, "hgweb").unwrap().unwrap();
-    in_root(&mount, |root| assert_eq!(fs::read(root.join("try")).unwrap(), b"second"));
+    in_root(look(&bench.store).unwrap().mount(), |root| {
+        assert_eq!(fs::read(root.join("try")).unwrap(), b"second")
+    });
     // A base that failed is a plain directory.
     let working = WorkingRoot::empty(&bench.store).unwrap();
-    working.keep_failed(&bench.store, "hgweb").unwrap();
-    let mount = failed_root(&bench.store, "hgweb").unwrap();
-    assert_eq!(mount, Some(RootMount::Plain(bench.path("store/failed/hgweb/root"))));
-    assert!(WorkingRoot::empty(&bench.store).unwrap().keep_failed(&bench.store, "../x").is_err());
+    working.keep_failed(&bench.store, "hgweb", DEFINITION.as_ref()).unwrap();
+    let plain = RootMount::Plain(bench.path("store/failed/hgweb/root"));
+    assert_eq!(*look(&bench.store).unwrap().mount(), plain);
+    assert!(
+        WorkingRoot::empty(&bench.store)
+            .unwrap()
+            .keep_failed(&bench.store, "../x", DEFINITION.as_ref())
+            .is_err()
+    );
     settle(&bench.store);
 }
 
@@ -317,4 +333,44 @@ fn two_steps_on_one_parent_share_its_lower_directory() {
     });
     assert_eq!((trees[0], trees[2]), (trees[1], trees[3]));
     assert_eq!(names(&bench.path("store/lowers")).len(), 3);
+}
+
+#[test]
+fn a_failed_root_that_somebody_looks_around_in_stays_and_is_theirs() {
+    if !privileged("working roots") {
+        return;
+    }
+    let bench = Bench::new();
+    let store = &bench.store;
+    let (parent, mine) = (base(store), bench.path("mine.toml"));
+    fs::write(&mine, "").unwrap();
+    let keep = |text: &str, definition: &Path| {
+        let working = WorkingRoot::on(store, &parent, &Cancel::new()).unwrap();
+        in_root(&working.mount(), |root| fs::write(root.join("try"), text).unwrap());
+        working.keep_failed(store, "hgweb", definition)
+    };
+    assert!(!failed_exists(store, "hgweb", &mine));
+    keep("first", &mine).unwrap();
+    assert!(failed_exists(store, "hgweb", &mine));
+    let failed = failed_root(store, "hgweb", &mine).unwrap().unwrap();
+    let pid = std::process::id();
+    let in_use = |error| matches!(error, WorkingError::InUse { holder, .. } if holder == pid);
+    assert!(in_use(failed_root(store, "hgweb", &mine).unwrap_err()));
+    assert!(in_use(keep("second", &mine).unwrap_err()));
+    assert!(!drop_failed(store, "hgweb", &mine).unwrap());
+    in_root(failed.mount(), |root| assert_eq!(fs::read(root.join("try")).unwrap(), b"first"));
+    drop(failed);
+    // Nor does another definition get it, or take its place.
+    let other = bench.path("other.toml");
+    fs::write(&other, "").unwrap();
+    assert!(!failed_exists(store, "hgweb", &other));
+    assert!(failed_root(store, "hgweb", &other).unwrap().is_none());
+    assert!(matches!(keep("third", &other), Err(WorkingError::Owned { owner, .. }) if owner == mine));
+    assert!(drop_failed(store, "hgweb", &other).unwrap());
+    assert!(failed_exists(store, "hgweb", &mine));
+    fs::remove_file(&mine).unwrap();
+    keep("fourth", &other).unwrap();
+    assert!(drop_failed(store, "hgweb", &other).unwrap());
+    assert!(!failed_exists(store, "hgweb", &other));
+    settle(store);
 }

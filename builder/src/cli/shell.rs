@@ -45,23 +45,25 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
     })?;
     let store = global.store()?;
     let staging = store.staging("shell")?;
-    let (mount, _lease) = if arguments.failed {
-        let mount = working::failed_root(&store, &root.name)?.ok_or_else(|| {
+    // Held until the shell has ended.
+    let (failed, _lease);
+    let mount = if arguments.failed {
+        failed = working::failed_root(&store, &root.name, &definition.path)?.ok_or_else(|| {
             Report::failed(format!("no failed root of `{}` is kept", root.name))
                 .hint("one is kept when a playbook fails, until the root is provisioned again")
         })?;
-        (mount, None)
+        failed.mount().clone()
     } else {
         let published = publish::current(&store, &root.name)?.ok_or_else(|| {
             Report::failed(format!("root `{}` isn't provisioned yet", root.name))
                 .hint(format!("run `rootbuild provision {}`", root.name))
         })?;
-        let lease = publish::lease(&store, &published)?;
+        _lease = publish::lease(&store, &published)?;
         let (upper, work) = (staging.path().join("upper"), staging.path().join("work"));
         for dir in [&upper, &work] {
             fs::create_dir(dir).map_err(Error::io("create", dir))?;
         }
-        (RootMount::Overlay { lowers: vec![published.checkout], upper, work }, Some(lease))
+        RootMount::Overlay { lowers: vec![published.checkout], upper, work }
     };
     let argv = if arguments.command.is_empty() {
         vec![

@@ -57,6 +57,7 @@ impl StepError {
             Self::Base(error) if error.is_definition_error() => Cause::Definition,
             Self::Run(error) if error.is_definition_error() => Cause::Definition,
             Self::Toolchain(error) if error.is_definition_error() => Cause::Definition,
+            Self::Publish(error) if error.is_definition_error() => Cause::Definition,
             Self::Toolchain(ToolchainError::Store(error)) | Self::Store(error) => store(error),
             Self::Working(WorkingError::Store(error)) | Self::Publish(PublishError::Store(error)) => {
                 store(error)
@@ -112,6 +113,7 @@ impl StepError {
             Self::Base(error) => error.hint(),
             Self::Run(error) => error.hint(),
             Self::Toolchain(error) => error.hint(),
+            Self::Publish(error) => error.hint(),
             _ => None,
         }
     }

@@ -109,7 +109,7 @@ impl Engine {
         self.layer(&root_name, index, &step_name, key, inputs, move || {
             let toolchain = engine.toolchain(&root.name)?;
             engine.phase(&root.name, "preparing the root");
-            let working = WorkingRoot::on(&engine.store, &parent, &engine.cancel)?;
+            let working = engine.waiting(&root.name, |wait| WorkingRoot::on(&engine.store, &parent, wait))?;
             let spec = PlaybookRun {
                 root_name: root.name.clone(),
                 project: project.clone(),
@@ -346,7 +346,7 @@ impl Engine {
         if self.cancel.is_cancelled() {
             return;
         }
-        if let Err(error) = working.keep_failed(&self.store, root) {
+        if let Err(error) = working.keep_failed(&self.store, root, &self.definition.path) {
             let text = format!("the failed root can't be kept: {error}");
             self.sink.event(&Event::Warning { root: root.to_owned(), text });
         }

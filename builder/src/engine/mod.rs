@@ -15,9 +15,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rootbuild_cache::{Digest, Input, LayerKey, Record, Store};
+use rootbuild_cache::{Digest, Holder, Input, LayerKey, Record, Store};
 use rootbuild_roots::publish::{Published, publish};
-use rootbuild_roots::{Cancel, Cancelled, working};
+use rootbuild_roots::{Cancel, Cancelled, Wait, working};
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::JoinSet;
 
@@ -189,9 +189,14 @@ impl Engine {
         let _permit = self.permit().await?;
         blocking(move || {
             engine.phase(&name, "checking out");
-            let published = publish(&engine.store, &name, &tree, &engine.cancel)?;
-            // What failed before is of no more use.
-            working::drop_failed(&engine.store, &name)?;
+            let definition = &engine.definition.path;
+            let published =
+                engine.waiting(&name, |wait| publish(&engine.store, &name, &tree, definition, wait))?;
+            // What failed before is of no more use, but to who looks around in it.
+            if !working::drop_failed(&engine.store, &name, definition)? {
+                let text = "the failed root is still looked around in, and stays".to_owned();
+                engine.sink.event(&Event::Warning { root: name, text });
+            }
             Ok(published)
         })
         .await
@@ -259,10 +264,16 @@ impl Engine {
             root: root.to_owned(),
             step,
             kept: error.leaves_something()
-                && working::failed_root(&self.store, root).is_ok_and(|kept| kept.is_some()),
+                && working::failed_exists(&self.store, root, &self.definition.path),
             error,
             log: self.logs.existing(root),
         }
+    }
+
+    /// Does what may have to wait for another process, as the options say.
+    fn waiting<T>(&self, root: &str, work: impl FnOnce(Wait<'_>) -> T) -> T {
+        let told = |holder: &Holder| self.phase(root, &format!("waiting for pid {}", holder.pid));
+        work(Wait { timeout: self.options.lock_timeout, told: &told, cancel: &self.cancel })
     }
 
     fn phase(&self, root: &str, text: &str) {

@@ -1,18 +1,21 @@
 //! Roots of failed steps: `<store>/failed/<name>/`, with `root` or `upper`, and `failed.json`, which
-//! names the tree that an upper side lies over.
+//! names the tree that an upper side lies over, and the definition that it belongs to. Who works in
+//! one, replaces or removes it holds the lock of its name.
 
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use rootbuild_cache::{Digest, Store, durable};
+use rootbuild_cache::{Digest, Error, Lock, Store, durable};
 
 use super::{RootMount, Side, WorkingError, failed, lowers};
 use crate::cancel::Cancel;
-use crate::publish::check_name;
+use crate::publish::{check_name, is_others};
+use crate::wait::Wait;
 
 /// Held while a failed root is put away, and while lower directories are removed: between the two a
 /// failed root would lose what it stands on.
@@ -23,26 +26,73 @@ pub(super) const LOCK: &str = "lowers";
 struct Failed {
     /// The tree that `upper` lies over; none for a plain root.
     parent: Option<Digest>,
+    /// The definition that it belongs to.
+    definition: Option<PathBuf>,
+}
+
+impl Failed {
+    fn is_of(&self, definition: &Path) -> bool {
+        !self.definition.as_ref().is_some_and(|owner| is_others(owner, definition))
+    }
+}
+
+/// A failed root to look around in. As long as it lives nobody else gets it, replaces or removes it.
+#[derive(Debug)]
+pub struct FailedRoot {
+    mount: RootMount,
+    _lock: Lock,
+}
+
+impl FailedRoot {
+    /// How it is mounted: writable, changes are kept.
+    #[must_use]
+    pub fn mount(&self) -> &RootMount {
+        &self.mount
+    }
+}
+
+/// The lock of the failed root of `name`, unless another holds it: that isn't waited for, since people
+/// look around for hours.
+fn lock(store: &Store, name: &str, purpose: &str) -> Result<Lock, WorkingError> {
+    match store.lock_for(&format!("failed-{name}"), purpose, Some(Duration::ZERO), &|_| (), &|| false) {
+        Err(Error::LockTimeout { holder, .. }) => Err(WorkingError::InUse { name: name.to_owned(), holder }),
+        done => Ok(done?),
+    }
 }
 
 fn home(store: &Store) -> PathBuf {
     store.dir().join("failed")
 }
 
-pub(super) fn keep(store: &Store, name: &str, side: &Side, staging: &Path) -> Result<PathBuf, WorkingError> {
+pub(super) fn keep(
+    store: &Store,
+    name: &str,
+    definition: &Path,
+    side: &Side,
+    staging: &Path,
+) -> Result<PathBuf, WorkingError> {
     check_name(name)?;
+    let _ours = lock(store, name, "keeping a failed root")?;
+    let to = home(store).join(name);
+    if let Ok(Some(Failed { definition: Some(owner), .. })) = read(&to)
+        && is_others(&owner, definition)
+    {
+        return Err(WorkingError::Owned { name: name.to_owned(), owner });
+    }
     let dir = staging.join("failed");
     DirBuilder::new().mode(0o700).create(&dir).map_err(failed("make", &dir))?;
-    let (parent, (from, to)) = match side {
+    let (parent, (from, place)) = match side {
         Side::Plain { root, .. } => (None, (root, "root")),
         Side::Overlay { upper, parent, .. } => (Some(*parent), (upper, "upper")),
     };
-    durable::rename(from, &dir.join(to))?;
-    let text = serde_json::to_vec(&Failed { parent }).map_err(|error| failed("write", &dir)(error.into()))?;
+    durable::rename(from, &dir.join(place))?;
+    // JSON can't hold any path: one that it can't is one that isn't there.
+    let definition = Some(PathBuf::from(definition.to_string_lossy().into_owned()));
+    let text = serde_json::to_vec(&Failed { parent, definition })
+        .map_err(|error| failed("write", &dir)(error.into()))?;
     durable::write_atomic(&dir.join("failed.json"), &text, 0o644)?;
     let home = home(store);
     DirBuilder::new().mode(0o700).recursive(true).create(&home).map_err(failed("make", &home))?;
-    let to = home.join(name);
     let _lock = store.lock_for(LOCK, "keeping a failed root", None, &|_| (), &|| false)?;
     set_aside(&to, &staging.join("older"))?;
     durable::rename_new(&dir, &to)?;
@@ -89,15 +139,25 @@ pub(super) fn parents(store: &Store) -> Result<Vec<Digest>, WorkingError> {
     Ok(parents)
 }
 
-/// The mount of a failed root kept by [`WorkingRoot::keep_failed`](super::WorkingRoot::keep_failed),
-/// writable (changes are kept there); `None` when there is none.
-///
-/// It stays as long as no other failed root takes its place and nobody drops it.
-pub fn failed_root(store: &Store, name: &str) -> Result<Option<RootMount>, WorkingError> {
-    check_name(name)?;
+/// Whether a failed root of `name` that belongs to `definition` is kept. Looks, and does nothing.
+#[must_use]
+pub fn failed_exists(store: &Store, name: &str, definition: &Path) -> bool {
+    check_name(name).is_ok()
+        && read(&home(store).join(name)).is_ok_and(|it| it.is_some_and(|it| it.is_of(definition)))
+}
+
+/// The failed root kept by [`WorkingRoot::keep_failed`](super::WorkingRoot::keep_failed); `None` when
+/// there is none that belongs to `definition`. [`WorkingError::InUse`] while another looks around in it.
+pub fn failed_root(store: &Store, name: &str, definition: &Path) -> Result<Option<FailedRoot>, WorkingError> {
+    if !failed_exists(store, name, definition) {
+        return Ok(None);
+    }
+    let lock = lock(store, name, "looking around in a failed root")?;
     let dir = home(store).join(name);
-    let Some(Failed { parent }) = read(&dir)? else { return Ok(None) };
-    let Some(parent) = parent else { return Ok(Some(RootMount::Plain(dir.join("root")))) };
+    let Some(Failed { parent, .. }) = read(&dir)?.filter(|it| it.is_of(definition)) else { return Ok(None) };
+    let Some(parent) = parent else {
+        return Ok(Some(FailedRoot { mount: RootMount::Plain(dir.join("root")), _lock: lock }));
+    };
     let tree = store.tree(&parent)?;
     // A work directory that a volatile mount left is refused by the next mount: each gets a new one.
     let work = dir.join("work");
@@ -108,18 +168,31 @@ pub fn failed_root(store: &Store, name: &str) -> Result<Option<RootMount>, Worki
     }
     DirBuilder::new().mode(0o700).create(&work).map_err(failed("make", &work))?;
     // No lock needs to outlive this: what a failed root stands on is never pruned.
-    let chain = lowers::chain_or_checkout(store, &parent, &tree, &Cancel::new())?;
-    Ok(Some(RootMount::Overlay { lowers: chain.directories.clone(), upper: dir.join("upper"), work }))
+    let chain = lowers::chain_or_checkout(store, &parent, &tree, Wait::from(&Cancel::new()))?;
+    let mount = RootMount::Overlay { lowers: chain.directories.clone(), upper: dir.join("upper"), work };
+    Ok(Some(FailedRoot { mount, _lock: lock }))
 }
 
-/// Forgets the failed root of `name`, if there is one.
-pub fn drop_failed(store: &Store, name: &str) -> Result<(), WorkingError> {
+/// Forgets the failed root of `name`, if there is one that belongs to `definition`. `false` where
+/// somebody looks around in it: then it stays.
+pub fn drop_failed(store: &Store, name: &str, definition: &Path) -> Result<bool, WorkingError> {
     check_name(name)?;
     let dir = home(store).join(name);
     if !is_there(&dir) {
-        return Ok(());
+        return Ok(true);
+    }
+    let _lock = match lock(store, name, "removing a failed root") {
+        Err(WorkingError::InUse { .. }) => return Ok(false),
+        done => done?,
+    };
+    // One that can't be read goes too.
+    if let Ok(Some(failed)) = read(&dir)
+        && !failed.is_of(definition)
+    {
+        return Ok(true);
     }
     let staging = store.staging("failed")?;
     set_aside(&dir, &staging.path().join("root"))?;
-    Ok(staging.remove()?)
+    staging.remove()?;
+    Ok(true)
 }

@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 use rootbuild_cache::{Digest, Store, Tree, durable};
 
 use super::{WorkingError, failed, make_dir};
-use crate::cancel::Cancel;
 use crate::checkout::checkout;
+use crate::wait::Wait;
 
 /// With so many layers the next step gets a full checkout: each lookup asks every layer.
 const LONGEST_CHAIN: usize = 20;
@@ -49,28 +49,28 @@ fn place(store: &Store, tree: &Digest) -> PathBuf {
     home(store).join(tree.hex())
 }
 
-/// The chain that is `tree`, checked out where it is missing or too long.
+/// The chain that is `tree`, checked out where it is missing or too long. Who else does that is waited
+/// for.
 pub(super) fn chain_or_checkout(
     store: &Store,
     digest: &Digest,
     tree: &Tree,
-    cancel: &Cancel,
+    wait: Wait<'_>,
 ) -> Result<Chain, WorkingError> {
     loop {
         if let Some(chain) = chain(store, digest)? {
             return Ok(chain);
         }
         // One does it, whoever else wants it waits.
-        let name = format!("lower-{}", digest.hex());
-        let lock = store.lock(&name, None, &|_| (), &|| cancel.is_cancelled());
-        cancel.check()?;
+        let purpose = "checking out what a step stands on";
+        let lock: Result<_, WorkingError> = wait.lock(store, &format!("lower-{}", digest.hex()), purpose);
         let _lock = lock?;
         if let Some(chain) = chain(store, digest)? {
             return Ok(chain);
         }
         let staging = store.staging("lower")?;
         let root = make_dir(&staging, "root", 0o700)?;
-        checkout(store, tree, &root, cancel)?;
+        checkout(store, tree, &root, wait.cancel)?;
         store.sync()?;
         keep_full(store, digest, &root)?;
     }

@@ -21,9 +21,10 @@ use crate::capture::{self, CaptureError, Captured};
 use crate::checkout::{CheckoutError, checkout};
 use crate::fd::{self, Dir};
 use crate::scrub;
+use crate::wait::Wait;
 use lowers::Chain;
 
-pub use failed::{drop_failed, failed_root};
+pub use failed::{FailedRoot, drop_failed, failed_exists, failed_root};
 pub use lowers::prune_lowers;
 
 /// How the sandbox sees a step's root.
@@ -67,6 +68,22 @@ pub enum WorkingError {
     /// A name that can't be a root's.
     #[error(transparent)]
     Name(#[from] crate::publish::InvalidName),
+    /// Somebody looks around in the failed root.
+    #[error("the failed root of `{name}` is in use by pid {holder}")]
+    InUse {
+        /// The root's name.
+        name: String,
+        /// Whose process; 0 when unknown.
+        holder: u32,
+    },
+    /// The failed root that is kept belongs to another definition that stands.
+    #[error("the failed root of `{name}` that is kept belongs to another definition, `{}`", owner.display())]
+    Owned {
+        /// The root's name.
+        name: String,
+        /// The definition that it belongs to.
+        owner: PathBuf,
+    },
     /// The work was cancelled.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
@@ -102,16 +119,18 @@ impl WorkingRoot {
 
     /// A writable view of `parent`: an overlay over kept lower directories (checked out first if
     /// they are gone) where the kernel and file system allow it, else a private checkout.
-    pub fn on(store: &Store, parent: &Digest, cancel: &Cancel) -> Result<Self, WorkingError> {
-        cancel.check()?;
+    /// Another process that checks them out is waited for, as `wait` says.
+    pub fn on<'a>(store: &Store, parent: &Digest, wait: impl Into<Wait<'a>>) -> Result<Self, WorkingError> {
+        let wait = wait.into();
+        wait.cancel.check()?;
         let tree = store.tree(parent)?;
         let (staging, scratch) = stage(store, "step")?;
         if !probe::overlay_works(store)? || speaks_overlay(&tree) {
             let root = make_dir(&staging, "root", 0o700)?;
-            checkout(store, &tree, &root, cancel)?;
+            checkout(store, &tree, &root, wait.cancel)?;
             return Ok(Self { side: Side::Plain { root, parent: Some(*parent) }, scratch, staging });
         }
-        let chain = lowers::chain_or_checkout(store, parent, &tree, cancel)?;
+        let chain = lowers::chain_or_checkout(store, parent, &tree, wait)?;
         let upper = make_dir(&staging, "upper", 0o700)?;
         let work = make_dir(&staging, "work", 0o700)?;
         // The merged root directory has the upper one's owner, mode and attributes.
@@ -167,8 +186,7 @@ impl WorkingRoot {
                 let mut captured = capture::upper_side(store, tree, upper, cancel)?;
                 let left = scrub::left_over(&captured.tree);
                 if !left.is_empty() {
-                    scrub::remove_left_over(upper, tree, &captured, &left)
-                        .map_err(failed("scrub", upper))?;
+                    scrub::remove_left_over(upper, tree, &captured, &left).map_err(failed("scrub", upper))?;
                     captured = capture::upper_side(store, tree, upper, cancel)?;
                 }
                 if captured.tree.digest() == *parent {
@@ -184,9 +202,11 @@ impl WorkingRoot {
         }
     }
 
-    /// Keeps the root of a failed step under `<store>/failed/<name>`, replacing an older one.
-    pub fn keep_failed(self, store: &Store, name: &str) -> Result<PathBuf, WorkingError> {
-        failed::keep(store, name, &self.side, self.staging.path())
+    /// Keeps the root of a failed step under `<store>/failed/<name>`, replacing an older one: unless
+    /// somebody looks around in that, or it belongs to another definition than `definition` (an
+    /// absolute path) that is still there.
+    pub fn keep_failed(self, store: &Store, name: &str, definition: &Path) -> Result<PathBuf, WorkingError> {
+        failed::keep(store, name, definition, &self.side, self.staging.path())
     }
 }
 

@@ -101,7 +101,8 @@ fn an_archive_that_changed_after_its_key_was_made_is_not_unpacked() {
     }
     let place = Place::new();
     // In place, of one size and at once: as like the file before as can be.
-    let write = |text| fs::write(place.path("a.tar"), Tar::default().file("x", text).end()).expect("writable");
+    let write =
+        |text| fs::write(place.path("a.tar"), Tar::default().file("x", text).end()).expect("writable");
     write("1");
     let base = place.base("a.tar");
     let (inputs, key) = (base.inputs_key().expect("a key"), base.key().expect("a key"));
