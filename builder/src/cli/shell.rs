@@ -74,7 +74,8 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
     } else {
         // The command is found with the root's own PATH, as `sh` does it. It must not be PID 1 itself:
         // the kernel keeps signals that aren't handled from that one, and Ctrl-C would do nothing.
-        let mut argv: Vec<OsString> = vec!["/bin/sh".into(), "-c".into(), "\"$@\"; exit $?".into(), "sh".into()];
+        let mut argv: Vec<OsString> =
+            vec!["/bin/sh".into(), "-c".into(), "\"$@\"; exit $?".into(), "sh".into()];
         argv.extend(arguments.command.iter().cloned());
         argv
     };
