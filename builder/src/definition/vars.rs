@@ -8,7 +8,7 @@ use super::diagnostic::Problems;
 use super::table::{in_order, type_name};
 
 /// Variables that decide where tasks run: set by an extra var they would leave the root.
-const RESERVED: &[&str] = &["ansible_connection", "rootbuild_target"];
+const RESERVED: &[&str] = &["ansible_connection"];
 
 /// A root's `vars` as JSON, in the order in which they are written.
 pub(super) fn to_json(title: &str, table: &DeTable<'_>, problems: &Problems) -> Map<String, Value> {

@@ -117,7 +117,7 @@ fn an_inventory_that_does_not_know_the_host_is_an_error_with_the_nearest_name() 
     project.write_standin_repo();
     project.write(
         "rootbuild.toml",
-        &format!("{}inventory = \"hosts\"\n[root.stranger]\nbase = \"el7\"\nhost = \"hgwbe0\"\nplaybooks = [\"site.yml\"]\n", EL7),
+        &format!("{EL7}inventory = \"hosts\"\n[root.stranger]\nbase = \"el7\"\nhost = \"hgwbe0\"\nplaybooks = [\"site.yml\"]\n"),
     );
     project.write("hosts", "hgweb0\nhgweb1\n");
     project.write("site.yml", "- hosts: all\n  tasks:\n    - ping:\n");
@@ -133,7 +133,7 @@ fn nothing_reaches_another_machine_or_the_build_machine_by_accident() {
     project.write_standin_repo();
     project.write(
         "rootbuild.toml",
-        &format!("{}inventory = \"hosts\"\n[root.safe]\nbase = \"el7\"\nplaybooks = [\"site.yml\"]\n", EL7),
+        &format!("{EL7}inventory = \"hosts\"\n[root.safe]\nbase = \"el7\"\nplaybooks = [\"site.yml\"]\n"),
     );
     project.write("hosts", "safe ansible_connection=local\nother ansible_connection=local\n");
     project.write(
