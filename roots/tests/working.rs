@@ -221,7 +221,7 @@ fn a_failed_root_takes_the_place_of_the_one_before() {
         working.keep_failed(&bench.store, "hgweb", DEFINITION.as_ref()).unwrap();
     }
     in_root(look(&bench.store).unwrap().mount(), |root| {
-        assert_eq!(fs::read(root.join("try")).unwrap(), b"second")
+        assert_eq!(fs::read(root.join("try")).unwrap(), b"second");
     });
     // A base that failed is a plain directory.
     let working = WorkingRoot::empty(&bench.store).unwrap();
