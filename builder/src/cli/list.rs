@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use clap::Args;
+use rootbuild_roots::publish;
 use serde_json::json;
 
-use super::current::current;
 use super::{Global, out};
 use crate::exit;
 use crate::render::Report;
@@ -21,7 +21,7 @@ pub fn run(global: &Global, _: &Arguments) -> Result<u8, Report> {
     let mut rows = Vec::new();
     for root in &definition.roots {
         let published = match &store {
-            Some(store) => current(store, &definition, &root.name)?,
+            Some(store) => publish::current(store, &root.name)?,
             None => None,
         };
         rows.push((root, published));

@@ -1,7 +1,6 @@
 //! The command line: one file per subcommand, which holds its arguments and what it does.
 
 pub mod completion;
-mod current;
 pub mod doctor;
 pub mod list;
 pub mod log;

@@ -4,10 +4,9 @@ use std::fmt::Write as _;
 
 use clap::Args;
 use rootbuild_cache::{Kind, Tree};
-use rootbuild_roots::scrub;
+use rootbuild_roots::{publish, scrub};
 use serde_json::{Value, json};
 
-use super::current::current;
 use super::{Global, out};
 use crate::render::Report;
 use crate::{exit, generation};
@@ -29,7 +28,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
             .hint(format!("run `rootbuild provision {}`", root.name))
     };
     let store = global.store_read_only()?.ok_or_else(not_yet)?;
-    let published = current(&store, &definition, &root.name)?.ok_or_else(not_yet)?;
+    let published = publish::current(&store, &root.name)?.ok_or_else(not_yet)?;
     let made_of = generation::newest(&store, &definition.path)
         .and_then(|mut generation| generation.roots.remove(&root.name))
         .filter(|made| made.tree == published.tree);
@@ -58,7 +57,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
             .collect();
         out::json(&json!({
                 "name": root.name, "tree": published.tree, "path": published.path.to_string_lossy(),
-                "checkout": published.checkout.as_ref().map(|checkout| checkout.to_string_lossy()), "created": published.created,
+                "checkout": published.checkout.to_string_lossy(), "created": published.created,
                 "host": root.host.value, "entries": size.entries, "files": size.files, "bytes": size.bytes,
                 "layers": layers, "dropped": dropped,
         }))?;
