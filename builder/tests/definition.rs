@@ -41,7 +41,7 @@ root = "common"
 source = "debian"
 suite = "bookworm"
 packages = ["python3"]
-mirror = "http://deb.debian.org/debian"
+mirror = "http://deb.mirror.lan/debian"
 components = ["main"]
 variant = "minbase"
 

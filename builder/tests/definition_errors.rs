@@ -145,7 +145,7 @@ fn values_that_can_not_be_right_are_refused() {
     snapshot!(about(&[
         "[base.b]\nsource = \"yum\"\n[base.c]\nsource = \"docker\"\n[root.a]\nbase = \"b\"\n",
         "[base.b]\nsource = \"rpm\"\nrepos = [\"bases/centos7.repo\"]\npackages = [\"@core python\", \"--root=/\", \"\"]\nreleasever = \"../7\"\narch = \"x86 64\"\n[root.a]\nbase = \"b\"\n",
-        "[base.b]\nsource = \"debian\"\nsuite = \"book worm\"\npackages = [\"python3,systemd\"]\nmirror = \"deb.debian.org\"\ncomponents = [\"main contrib\"]\nvariant = \"minibase\"\n[root.a]\nbase = \"b\"\n",
+        "[base.b]\nsource = \"debian\"\nsuite = \"book worm\"\npackages = [\"python3,systemd\"]\nmirror = \"deb.mirror.lan\"\ncomponents = [\"main contrib\"]\nvariant = \"minibase\"\n[root.a]\nbase = \"b\"\n",
         "[base.b]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\nsha256 = \"abc\"\n[base.c]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\nsha256 = \"zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz\"\n[root.a]\nbase = \"b\"\n",
         after!("[root.a]\nbase = \"b\"\nhost = \"web*,!db\"\nnetwork = \"hots\"\nservices = \"ignore\"\n"),
         after!("[root.a]\nbase = \"b\"\nhost = \"a\\nb\"\nplaybooks = [\"a\\u0000.yml\"]\n"),

@@ -202,7 +202,7 @@ fn the_key_is_what_the_definition_says() {
     let others = [
         with(&|base| base.suite = "trixie".to_owned()),
         with(&|base| base.packages = vec!["a".to_owned()]),
-        with(&|base| base.mirror = Some("http://deb.debian.org/debian".to_owned())),
+        with(&|base| base.mirror = Some("http://deb.mirror.lan/debian".to_owned())),
         with(&|base| base.components = vec!["main".to_owned(), "contrib".to_owned()]),
         with(&|base| base.variant = Some("apt".to_owned())),
         with(&|base| base.keyring = Some(file.clone())),
