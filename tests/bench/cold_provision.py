@@ -109,16 +109,16 @@ def measure_peer(ansible: Path, connection: str, copy: Path, root: str, base: Pa
     inventory = WORK / "peer.json"
     variables = {"ansible_connection": connection, "ansible_host": str(private)}
     inventory.write_text(json.dumps({"all": {"hosts": {host: variables}}}))
-    # The sandbox that rootbuild gives: device nodes, /proc, systemd told that it is offline.
+    # The sandbox that rootbuild gives: a shell as process 1 (Ansible looks at its name), device nodes, /proc, systemd told that it is offline.
     mounts = (
         'mount -t tmpfs -o mode=755 tmpfs /run; if [ "$1" != nspawn_each ]; then mount -t proc proc "$2/proc"; '
-        'mount --rbind /dev "$2/dev"; mount -t sysfs -o ro sysfs "$2/sys"; mount -t tmpfs tmpfs "$2/run"; '
-        'cp /etc/resolv.conf "$2/etc/resolv.conf" 2>/dev/null || :; fi; shift 2; exec "$@"'
+        'mount --rbind /dev "$2/dev"; mount -t sysfs -o ro sysfs "$2/sys"; mount -t tmpfs tmpfs "$2/run"; mkdir -p "$2/run/systemd/system"; '
+        'cp /etc/resolv.conf "$2/etc/resolv.conf" 2>/dev/null || :; fi; shift 2; "$@"'
     )
     log = open(WORK / f"{connection}.log", "w")
     seconds = 0.0
     for book in books:
-        argv = ["unshare", "--mount", "sh", "-euc", mounts, "sh", connection, private]
+        argv = ["unshare", "--mount", "--pid", "--fork", "sh", "-euc", mounts, "sh", connection, private]
         argv += [ansible, "-i", "hosts", "-i", inventory, "--limit", host, "-e", json.dumps(extra), copy / book]
         environment = {
             **os.environ,

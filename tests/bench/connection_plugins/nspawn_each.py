@@ -43,7 +43,9 @@ class Connection(ConnectionBase):
 
     def exec_command(self, cmd, in_data=None, sudoable=True):
         super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
-        return self._nspawn("/bin/sh", "-c", cmd, stdin=in_data or b"")
+        # The directory is how Ansible and systemctl tell that systemd manages services here.
+        script = 'mkdir -p /run/systemd/system; exec /bin/sh -c "$1"'
+        return self._nspawn("/bin/sh", "-c", script, "sh", cmd, stdin=in_data or b"")
 
     def put_file(self, in_path, out_path):
         with open(in_path, "rb") as file:
