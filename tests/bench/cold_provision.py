@@ -118,7 +118,7 @@ def measure_peer(ansible: Path, connection: str, copy: Path, root: str, base: Pa
     log = open(WORK / f"{connection}.log", "w")
     seconds = 0.0
     for book in books:
-        argv = ["unshare", "--mount", "--pid", "--fork", "sh", "-euc", mounts, "sh", connection, private]
+        argv = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-euc", mounts, "sh", connection, private]
         argv += [ansible, "-i", "hosts", "-i", inventory, "--limit", host, "-e", json.dumps(extra), copy / book]
         environment = {
             **os.environ,
@@ -136,7 +136,7 @@ def measure_peer(ansible: Path, connection: str, copy: Path, root: str, base: Pa
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", default="hgssh", help="the example's root to provision (default: hgssh)")
+    parser.add_argument("--root", default="ldap", help="the root to provision (default: ldap; hgssh has an async job, which one nspawn per command kills)")
     parser.add_argument("--rounds", type=int, default=1, help="how often each is run (default: 1)")
     parser.add_argument("--port", type=int, default=8918, help="where the stand-in is served")
     options = parser.parse_args()

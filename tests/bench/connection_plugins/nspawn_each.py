@@ -17,6 +17,7 @@ options:
     vars: [{name: ansible_pipelining}]
 """
 
+import os
 import subprocess
 
 from ansible.errors import AnsibleConnectionFailure
@@ -38,7 +39,9 @@ class Connection(ConnectionBase):
             "--timezone=off", "--resolv-conf=off", "--pipe", "--setenv=SYSTEMD_OFFLINE=1",
             "--rlimit=RLIMIT_NOFILE=1024:524288", "--directory", self.get_option("root"), *command,
         ]
-        done = subprocess.run(argv, input=stdin, capture_output=True, check=False)
+        # The root's own /tmp, which outlives the command, not a fresh tmpfs.
+        environment = {**os.environ, "SYSTEMD_NSPAWN_TMPFS_TMP": "0"}
+        done = subprocess.run(argv, input=stdin, capture_output=True, check=False, env=environment)
         return done.returncode, done.stdout, done.stderr
 
     def exec_command(self, cmd, in_data=None, sudoable=True):
