@@ -113,7 +113,6 @@ impl<'a> Planner<'a> {
             let reasons = vec![Reason::new("new", step)];
             return Ok(PlannedLayer { step: step.to_owned(), tree: None, reasons, seconds: None });
         };
-        let last = store.records(&key)?.first().map(|record| record.seconds);
         Ok(match lookup(store, &key, inputs, step)? {
             Lookup::Hit(record) => PlannedLayer {
                 step: step.to_owned(),
@@ -121,8 +120,8 @@ impl<'a> Planner<'a> {
                 reasons: Vec::new(),
                 seconds: Some(record.seconds),
             },
-            Lookup::Miss(reasons) => {
-                PlannedLayer { step: step.to_owned(), tree: None, reasons, seconds: last }
+            Lookup::Miss { reasons, seconds } => {
+                PlannedLayer { step: step.to_owned(), tree: None, reasons, seconds }
             }
         })
     }

@@ -260,7 +260,7 @@ impl Engine {
         };
         let find = || {
             if self.options.no_cache {
-                Ok(Lookup::Miss(Vec::new()))
+                Ok(Lookup::Miss { reasons: Vec::new(), seconds: None })
             } else {
                 lookup(&self.store, &key, &inputs, name)
             }

@@ -32,8 +32,13 @@ impl Reason {
 pub enum Lookup {
     /// A record holds: this is the layer.
     Hit(Box<Record>),
-    /// None does; why the newest doesn't.
-    Miss(Vec<Reason>),
+    /// None does.
+    Miss {
+        /// Why the newest doesn't.
+        reasons: Vec<Reason>,
+        /// How long the newest took, in seconds, if there is one.
+        seconds: Option<f64>,
+    },
 }
 
 /// How many changed files a reason list names before it says "and N more".
@@ -51,13 +56,15 @@ pub fn lookup(store: &Store, key: &LayerKey, inputs: &[Input], step: &str) -> Re
             lost = Some(record.tree);
         }
     }
-    Ok(Lookup::Miss(match (lost, records.first()) {
+    let seconds = records.first().map(|record| record.seconds);
+    let reasons = match (lost, records.first()) {
         (Some(tree), _) => {
             vec![Reason { old: Some(tree.to_string()), ..Reason::new("lost", step) }]
         }
         (None, Some(newest)) => changes(&newest.inputs, inputs),
         (None, None) => vec![Reason::new("new", step)],
-    }))
+    };
+    Ok(Lookup::Miss { reasons, seconds })
 }
 
 /// How `new` differs from `old`; both are sorted by kind and name.
