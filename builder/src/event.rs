@@ -9,12 +9,14 @@ use serde::{Serialize, Serializer};
 /// The version of the events' JSON form; raised when a field changes its meaning or goes.
 pub const EVENT_VERSION: u32 = 1;
 
-/// Whether a layer had to be built.
+/// How a layer came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LayerStatus {
     /// A record held: nothing ran.
     Cached,
+    /// The step's playbook ran, and everything that it asked of the root was answered by a journal.
+    Replayed,
     /// The step ran.
     Built,
 }
@@ -102,6 +104,8 @@ pub enum Event {
         source: String,
         /// How it ended.
         status: TaskStatus,
+        /// Whether a journal answered for the root.
+        replayed: bool,
         /// Seconds it took.
         seconds: f64,
         /// What it said, if it failed.
@@ -135,8 +139,10 @@ pub enum Event {
         status: LayerStatus,
         /// Its tree.
         tree: Digest,
-        /// Tasks that ran.
+        /// Tasks that ran in the root.
         tasks: u64,
+        /// Tasks that a journal answered.
+        tasks_replayed: u64,
         /// Seconds it took.
         seconds: f64,
     },

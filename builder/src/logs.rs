@@ -91,8 +91,13 @@ impl EventSink for LogSink {
         let Some(root) = event.root() else { return };
         let line = match event {
             Event::LayerStarted { step, .. } => format!("== {step}"),
-            Event::LayerFinished { step, status: LayerStatus::Built, tree, tasks, seconds, .. } => {
-                format!("== {step}: built {tree} in {seconds:.1} s, {tasks} tasks ran")
+            Event::LayerFinished { step, status, tree, tasks, tasks_replayed, seconds, .. }
+                if *status != LayerStatus::Cached =>
+            {
+                let how = if *status == LayerStatus::Replayed { "replayed" } else { "built" };
+                format!(
+                    "== {step}: {how} {tree} in {seconds:.1} s, {tasks} tasks ran, {tasks_replayed} replayed"
+                )
             }
             Event::Phase { text, .. } => format!("-- {text}"),
             Event::Line { text, .. } => text.clone(),

@@ -55,6 +55,9 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
         lock_timeout: arguments.lock_timeout.map(Duration::from_secs),
         verbosity: global.verbose.saturating_sub(1),
         no_cache: arguments.no_cache,
+        no_replay: false,
+        rebuild: Vec::new(),
+        verify_replay: false,
         outputs: step::own_outputs().into_iter().chain(global.events.as_deref().and_then(absolute)).collect(),
     };
     let definition = Arc::new(definition);
@@ -144,7 +147,7 @@ fn result(done: &[&RootReport], failed: &[&RootFailure], took: Duration) -> Valu
                     json!({
                         "step": layer.step,
                         "status": layer.status,
-                        "tasks_replayed": 0,
+                        "tasks_replayed": layer.tasks_replayed,
                         "tasks_run": layer.tasks_run,
                         "seconds": layer.seconds,
                         "tree": layer.record.tree,

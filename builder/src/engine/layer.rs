@@ -224,6 +224,7 @@ impl Engine {
                 step: name.to_owned(),
                 status: LayerStatus::Cached,
                 tasks_run: 0,
+                tasks_replayed: 0,
                 seconds: 0.0,
                 ..shared
             }
@@ -235,6 +236,7 @@ impl Engine {
             status: report.status,
             tree: report.record.tree,
             tasks: report.tasks_run,
+            tasks_replayed: report.tasks_replayed,
             seconds: report.seconds,
         });
         Ok(report)
@@ -256,6 +258,7 @@ impl Engine {
             key,
             record: Arc::new(*record),
             tasks_run: 0,
+            tasks_replayed: 0,
             seconds: start.elapsed().as_secs_f64(),
         };
         let find = || {
@@ -301,6 +304,7 @@ impl Engine {
             status: LayerStatus::Built,
             key,
             tasks_run,
+            tasks_replayed: 0,
             // What it took, without the time that it waited for its turn.
             seconds: record.seconds,
             record: Arc::new(record),
@@ -391,7 +395,7 @@ impl Engine {
             RunEvent::Play { name } => Event::Phase { root, text: format!("play {name}") },
             RunEvent::Task { name, source, .. } => Event::Task { root, name, source },
             RunEvent::Result { name, status, seconds, detail, source } => {
-                Event::TaskEnded { root, name, source, status, seconds, detail }
+                Event::TaskEnded { root, name, source, status, replayed: false, seconds, detail }
             }
             RunEvent::Deferred { service, state } => Event::ServiceDeferred { root, service, state },
             RunEvent::Warning { text } => Event::Warning { root, text },

@@ -28,6 +28,24 @@ use crate::logs::Logs;
 pub use failure::{Cause, RootFailure, StepError};
 pub use step::Step;
 
+/// A step that is to be built even if it is cached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rebuild {
+    /// Only in this root; `None`: in every one.
+    pub root: Option<String>,
+    /// The step's name.
+    pub step: String,
+}
+
+impl Options {
+    /// Whether a step of a root is to be built whole, whatever is known of it.
+    #[must_use]
+    pub fn is_forced(&self, root: &str, step: &str) -> bool {
+        let named = |it: &Rebuild| it.step == step && it.root.as_deref().is_none_or(|only| only == root);
+        self.no_cache || self.rebuild.iter().any(named)
+    }
+}
+
 /// How a provision is to be done.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -37,8 +55,14 @@ pub struct Options {
     pub lock_timeout: Option<Duration>,
     /// How many `-v` Ansible gets.
     pub verbosity: u8,
-    /// Build every layer even if a record holds.
+    /// Build every layer even if a record holds, whole.
     pub no_cache: bool,
+    /// Ask no journal: playbooks that run, run whole.
+    pub no_replay: bool,
+    /// Steps that are built even if a record holds, whole.
+    pub rebuild: Vec<Rebuild>,
+    /// Build every playbook's layer whole beside the record or the journal, and compare the trees.
+    pub verify_replay: bool,
     /// Files that this command writes while it works (its output, its events): no inputs.
     pub outputs: Vec<PathBuf>,
 }
@@ -54,8 +78,10 @@ pub struct LayerReport {
     pub key: LayerKey,
     /// What the store says of it.
     pub record: Arc<Record>,
-    /// Tasks that ran just now.
+    /// Tasks that ran in the root just now.
     pub tasks_run: u64,
+    /// Tasks that a journal answered just now.
+    pub tasks_replayed: u64,
     /// Seconds it took just now.
     pub seconds: f64,
 }
@@ -249,6 +275,7 @@ impl Engine {
                     step: format!("base:{}", known_root(&self.definition, name).base.value),
                     status: LayerStatus::Cached,
                     tasks_run: 0,
+                    tasks_replayed: 0,
                     seconds: 0.0,
                     ..top.clone()
                 })

@@ -151,10 +151,11 @@ impl EventSink for Bars {
                 self.say(root, &format!("service `{service}`: `{state}` is left to its unit"));
             }
             Event::Warning { root, text } => self.say(root, &format!("warning: {text}")),
-            Event::LayerFinished { root, step, status, tasks, seconds, .. } => {
+            Event::LayerFinished { root, step, status, tasks, tasks_replayed, seconds, .. } => {
                 self.update(root, |line| line.at.clear());
-                if *status == LayerStatus::Built || self.verbose {
-                    self.say(root, &format!("{step}: {}", words::layer(*status, *tasks, *seconds)));
+                if *status != LayerStatus::Cached || self.verbose {
+                    let came = words::layer(*status, *tasks, *tasks_replayed, *seconds);
+                    self.say(root, &format!("{step}: {came}"));
                 }
             }
             Event::RootFinished { root, tree, path, changed, .. } => {

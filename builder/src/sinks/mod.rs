@@ -4,7 +4,7 @@ pub mod bars;
 pub mod json_lines;
 pub mod plain;
 mod tally;
-mod words;
+pub(crate) mod words;
 
 #[cfg(test)]
 mod tests;

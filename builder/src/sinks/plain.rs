@@ -37,11 +37,11 @@ impl Plain {
             Event::Waiting { root, step, holder, .. } if self.verbose || holder.starts_with("pid") => {
                 format!("{root}: {step}: waiting for {holder}")
             }
-            Event::LayerFinished { root, step, status, tasks, seconds, .. } => {
+            Event::LayerFinished { root, step, status, tasks, tasks_replayed, seconds, .. } => {
                 if *status == LayerStatus::Cached && !self.verbose {
                     return None;
                 }
-                format!("{root}: {step}: {}", words::layer(*status, *tasks, *seconds))
+                format!("{root}: {step}: {}", words::layer(*status, *tasks, *tasks_replayed, *seconds))
             }
             Event::Phase { root, text } if self.verbose => format!("{root}: {text}"),
             Event::Task { root, name, source } if self.verbose => format!("{root}: task {name} ({source})"),

@@ -13,6 +13,7 @@ pub(super) struct Tally {
     failed: usize,
     stopped: usize,
     built: usize,
+    replayed: usize,
     cached: usize,
 }
 
@@ -22,6 +23,7 @@ impl Tally {
         match event {
             Event::Started { roots } => *self = Self { roots: roots.len(), ..Self::default() },
             Event::LayerFinished { status: LayerStatus::Built, .. } => self.built += 1,
+            Event::LayerFinished { status: LayerStatus::Replayed, .. } => self.replayed += 1,
             Event::LayerFinished { status: LayerStatus::Cached, .. } => self.cached += 1,
             Event::RootFinished { changed: true, .. } => self.updated += 1,
             Event::RootFinished { changed: false, .. } => self.unchanged += 1,
@@ -41,12 +43,18 @@ impl Tally {
             (self.failed, "failed"),
             (self.stopped, "stopped"),
         ]);
-        let layers = if self.built == 0 {
-            "nothing was built".to_owned()
-        } else {
-            let cached = list(&[(self.cached, "cached")]);
-            let built = format!("{} built", count(self.built, "layer"));
-            if cached.is_empty() { built } else { format!("{built}, {cached}") }
+        // The first that there is any of says what is counted: "8 layers built, 5 cached".
+        let came = [(self.built, "built"), (self.replayed, "replayed")];
+        let layers = match came.iter().position(|(number, _)| *number > 0) {
+            None => "nothing was built".to_owned(),
+            Some(first) => {
+                let (number, how) = came[first];
+                let rest: Vec<_> =
+                    came[first + 1..].iter().copied().chain([(self.cached, "cached")]).collect();
+                let rest = list(&rest);
+                let rest = if rest.is_empty() { rest } else { format!(", {rest}") };
+                format!("{} {how}{rest}", count(number, "layer"))
+            }
         };
         format!("{} in {}: {roots}; {layers}", count(self.roots, "root"), words::seconds(seconds))
     }

@@ -17,7 +17,8 @@ fn text(text: &str) -> String {
 
 fn layer(root: &str, step: &str, index: usize, status: LayerStatus, tasks: u64) -> Event {
     let tree = Digest::of(step.as_bytes());
-    Event::LayerFinished { root: text(root), step: text(step), index, status, tree, tasks, seconds: 12.3 }
+    let (root, step) = (text(root), text(step));
+    Event::LayerFinished { root, step, index, status, tree, tasks, tasks_replayed: 0, seconds: 12.3 }
 }
 
 /// Two roots: one is built up to its end, one fails in its playbook; a third only lends its base.
@@ -49,6 +50,7 @@ fn recorded() -> Vec<Event> {
             name: text("initialise"),
             source: text("db.yml:4"),
             status: TaskStatus::Failed,
+            replayed: false,
             seconds: 0.5,
             detail: Some(text("no such command")),
         },
