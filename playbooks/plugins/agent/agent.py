@@ -13,6 +13,7 @@ sys.dont_write_bytecode = True
 from forkserver import Pool  # noqa: E402
 from loop import READ, Loop, again, close_on_exec  # noqa: E402
 from session import Session  # noqa: E402
+from watch import Watch  # noqa: E402
 
 
 class Agent(object):
@@ -23,6 +24,7 @@ class Agent(object):
         self._loop = Loop()
         self._listener = listener
         self._sessions = set()
+        self._watch = None
         self._pool = Pool(self._loop, env, self.log)
         listener.setblocking(False)
         close_on_exec(listener.fileno())
@@ -48,6 +50,12 @@ class Agent(object):
     def run_module(self, plan, payload, job, refused):
         """Has a warm interpreter run a module, or calls refused(reason)."""
         self._pool.run(plan, payload, job, refused)
+
+    def watch(self):
+        """The watch over this sandbox, which begins when it is first asked for."""
+        if self._watch is None:
+            self._watch = Watch()
+        return self._watch
 
     def session_over(self, session):
         """A connection has ended."""

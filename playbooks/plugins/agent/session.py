@@ -9,6 +9,7 @@ from channel import Channel
 from command import python_on_stdin, shell_argument
 from files import Download, Upload
 from job import Job
+from volatile import MOST, Unsaveable
 
 # A module with its whole library is below 2 MiB; a longer text on an interpreter's standard input
 # is no module, and is not collected in memory.
@@ -37,6 +38,7 @@ class Session(object):
         self._loop = loop
         self._agent = agent
         self._greeted = False
+        self._watch = None
         self._reset()
         self._channel = Channel(loop, sock, self)
 
@@ -48,6 +50,7 @@ class Session(object):
         self._collected = None  # an interpreter's standard input, until all of it is there
         self._size = 0
         self._plan = None
+        self._image = bytearray()
 
     def close(self):
         """Ends the conversation."""
@@ -64,6 +67,11 @@ class Session(object):
             raise wire.ProtocolError("frame %r in the middle of a request" % kind)
         elif kind == wire.EXEC:
             self._exec(wire.parse(payload))
+        elif kind in (wire.SAVE, wire.RESTORE) and self._watch is not None:
+            self._request = kind
+            self._input_open = kind == wire.RESTORE
+            if kind == wire.SAVE:
+                self._save()
         elif kind in (wire.PUT, wire.GET):
             self._request = kind
             self._transfer(kind, byte_string(wire.parse(payload), "path"))
@@ -95,8 +103,11 @@ class Session(object):
             raise wire.ProtocolError("a client speaks protocol %r" % (body.get("protocol"),))
         self._greeted = True
         version = "%d.%d.%d" % sys.version_info[:3]
-        body = {"protocol": wire.PROTOCOL, "python": version, "executable": sys.executable, "pid": os.getpid()}
-        self._channel.send(wire.message(wire.HELLO, body))
+        answer = {"protocol": wire.PROTOCOL, "python": version, "executable": sys.executable, "pid": os.getpid()}
+        if body.get("watch") is True:
+            self._watch = self._agent.watch()
+            answer["volatile"] = self._facts()["volatile"]
+        self._channel.send(wire.message(wire.HELLO, answer))
 
     # Commands.
 
@@ -141,6 +152,8 @@ class Session(object):
                     self._channel.pause()
         elif self._request == wire.PUT:
             self._upload(kind, payload)
+        elif self._request == wire.RESTORE:
+            self._restore(kind, payload)
         # Otherwise the request was answered before its data ended: the rest is dropped.
 
     def _collect(self, kind, payload):
@@ -215,6 +228,41 @@ class Session(object):
     def _fail_file(self, error):
         self._fail("file", os.strerror(error.errno) if error.errno else str(error), error.errno)
 
+    # State that dies with the sandbox.
+
+    def _save(self):
+        try:
+            image, digest = self._watch.save()
+        except Unsaveable as error:
+            self._fail("volatile", str(error))
+        except (OSError, IOError) as error:
+            self._fail_file(error)
+        else:
+            self.on_output(wire.OUT, image)
+            self._done({"digest": digest})
+
+    def _restore(self, kind, payload):
+        if kind == wire.DATA:
+            self._image += payload
+            # Names and the like come on top of the contents.
+            if len(self._image) > 2 * MOST:
+                raise wire.ProtocolError("an image of volatile state is longer than %d bytes" % (2 * MOST))
+            return
+        try:
+            self._watch.restore(bytes(self._image))
+        except (OSError, IOError) as error:
+            self._fail_file(error)
+        else:
+            self._done({})
+
+    def _facts(self):
+        try:
+            return self._watch.facts()
+        except (OSError, IOError) as error:
+            # A task may have taken /proc away: nothing is known then.
+            self._agent.log("can't watch the sandbox: %s" % error)
+            return {"strays": None, "volatile": None}
+
     # Answers.
 
     def _done(self, body):
@@ -226,6 +274,8 @@ class Session(object):
 
     def _answer(self, kind, body):
         # DATA that is still under way belongs to this request: it is awaited, and dropped.
+        if self._watch is not None:
+            body.update(self._facts())
         still_open = self._input_open
         self._reset()
         self._input_open = still_open

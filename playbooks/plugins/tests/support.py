@@ -75,13 +75,13 @@ def _is_program(path):
 class Agent:
     """pid1.py with an agent, as a context."""
 
-    def __init__(self, python, warm=True, lessons="/nonexistent"):
+    def __init__(self, python, warm=True, lessons="/nonexistent", within=()):
         self.python = python
         self._dir = tempfile.mkdtemp(prefix="agent-test-")
         self._clients = []
         self._ended = None
         self.socket = os.path.join(self._dir, "agent.sock")
-        argv = [python, str(AGENT / "pid1.py"), self.socket, lessons] + ([python] if warm else [])
+        argv = list(within) + [python, str(AGENT / "pid1.py"), self.socket, lessons] + ([python] if warm else [])
         self.process = subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={"PATH": "/nowhere"}
         )
@@ -114,6 +114,7 @@ class Agent:
     def client(self):
         """A connection."""
         self._clients.append(Client(self.socket))
+        self._clients[-1].socket_path = self.socket
         return self._clients[-1]
 
     def module(self, source, env="", client=None):

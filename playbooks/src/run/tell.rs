@@ -98,14 +98,19 @@ pub(super) fn listen(
     // The plugin writes whole lines; the longest is bounded there.
     for line in BufReader::new(stream).lines() {
         let Ok(line) = line else { break };
-        let told = match serde_json::from_str(&line) {
+        let told: Told = match serde_json::from_str(&line) {
             Ok(told) => told,
             Err(error) => {
                 tracing::warn!(%error, line, "the callback plugin said something odd");
                 continue;
             }
         };
+        let waits = matches!(told, Told::Play { .. } | Told::Task { .. } | Told::Stats { .. });
         account.add(told, project, host, events);
+        // The plugin goes on only when it is told to.
+        if waits && writer.write_all(b"ok\n").is_err() {
+            break;
+        }
         if account.begun
             && let Some(ready) = ready.take()
             && (!ready() || writer.write_all(b"go\n").is_err())
@@ -231,7 +236,7 @@ mod tests {
             r#"{"event":"stats","hosts":{}}"#,
             "\n",
         ));
-        assert_eq!(answer, "go\n");
+        assert_eq!(answer, "go\nok\nok\nok\nok\n");
         assert_eq!((account.tasks, account.changed, account.matched, account.ended), (2, 1, 1, true));
         assert_eq!(account.failed.unwrap().source_line, "/q/x.yml:4");
         assert_eq!(events.len(), 5);

@@ -7,7 +7,8 @@ name: events
 type: aggregate
 short_description: Events for rootbuild
 description:
-  - Writes one JSON object per line to a unix socket.
+  - Writes one JSON object per line to a unix socket. Goes on after the beginnings of plays and tasks,
+    and after the end, only when these were acknowledged.
   - Loads plugins before the first worker is forked, so that not every worker loads them again, and
     keeps AnsiballZ payloads between runs.
 author: rootbuild
@@ -42,7 +43,7 @@ from ansible.plugins.callback import CallbackBase
 
 from ansible_collections.rootbuild.sandbox.plugins.plugin_utils import place, preload
 from ansible_collections.rootbuild.sandbox.plugins.plugin_utils.client import connect
-from ansible_collections.rootbuild.sandbox.plugins.plugin_utils.report import bypass, deferred_service, failure, plain
+from ansible_collections.rootbuild.sandbox.plugins.plugin_utils.report import bypass, deferred_service, failure, plain, role
 
 
 class CallbackModule(CallbackBase):
@@ -71,6 +72,21 @@ class CallbackModule(CallbackBase):
         line = json.dumps({"event": event, **fields}, ensure_ascii=False, default=str)
         self._socket.sendall(line.encode("utf-8", "replace") + b"\n")
 
+    def _ask(self, event, **fields):
+        """Tells it, and waits until rootbuild is ready for what comes next."""
+        self._tell(event, **fields)
+        if not self._hears(b"ok\n"):
+            raise SystemExit("rootbuild: rootbuild itself has ended")
+
+    def _hears(self, wanted):
+        heard = b""
+        while len(heard) < len(wanted):
+            piece = self._socket.recv(len(wanted) - len(heard))
+            if not piece:
+                return False
+            heard += piece
+        return heard == wanted
+
     # The run.
 
     def v2_playbook_on_start(self, playbook):
@@ -78,19 +94,19 @@ class CallbackModule(CallbackBase):
         self._payloads.bring()
         preload.common()
         # The sandbox has been started at the same time as Ansible: go on when both are there.
-        if self._socket.recv(3) != b"go\n":
+        if not self._hears(b"go\n"):
             raise SystemExit("rootbuild: there is no sandbox")
 
     def v2_playbook_on_play_start(self, play):
         hosts = play.hosts if isinstance(play.hosts, list) else [play.hosts]
-        self._tell("play", name=plain(play.get_name()), pattern=",".join(map(plain, hosts)))
+        self._ask("play", name=plain(play.get_name()), pattern=",".join(map(plain, hosts)))
 
     def v2_playbook_on_no_hosts_matched(self):
         self._tell("no-hosts-matched")
 
     def v2_playbook_on_stats(self, stats):
         self._payloads.keep()
-        self._tell("stats", hosts={plain(host): stats.summarize(host) for host in stats.processed})
+        self._ask("stats", hosts={plain(host): stats.summarize(host) for host in stats.processed})
 
     # Tasks.
 
@@ -105,12 +121,13 @@ class CallbackModule(CallbackBase):
         if why is not None:
             self._tell("refused", name=plain(task.get_name()), source=plain(task.get_path() or ""), why=why)
             raise SystemExit(f"rootbuild: {why}")
-        self._tell(
+        self._ask(
             "task",
             name=plain(task.get_name()),
             action=plain(task.action),
             source=plain(task.get_path() or ""),
             handler=handler,
+            role=role(task),
             tags=[plain(tag) for tag in task.tags],
         )
         self._tasks.load(task)

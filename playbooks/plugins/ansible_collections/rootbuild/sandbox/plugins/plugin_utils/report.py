@@ -36,6 +36,12 @@ def plain(value: t.Any) -> str:
     return text if len(text) <= LONGEST else "[...]" + text[-LONGEST:]
 
 
+def role(task: t.Any) -> str | None:
+    """The name of the role that the task belongs to, if it belongs to one."""
+    of = getattr(task, "_role", None)
+    return None if of is None else plain(of.get_name())
+
+
 def is_hidden(result: dict) -> bool:
     """Whether the content must not be shown anywhere."""
     return "censored" in result or bool(result.get("_ansible_no_log"))
