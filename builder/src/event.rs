@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use rootbuild_cache::Digest;
 use rootbuild_playbooks::event::TaskStatus;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// The version of the events' JSON form; raised when a field changes its meaning or goes.
 pub const EVENT_VERSION: u32 = 1;
 
 /// How a layer came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LayerStatus {
     /// A record held: nothing ran.

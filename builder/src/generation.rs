@@ -64,8 +64,12 @@ pub struct Generation {
 
 /// The directory of a project's generations.
 fn directory(store_dir: &Path, definition: &Path) -> PathBuf {
-    let project = Digest::of(definition.as_os_str().as_encoded_bytes());
-    store_dir.join("generations").join(&project.hex()[..16])
+    store_dir.join("generations").join(project_name(definition))
+}
+
+/// What a definition's project is called in the store.
+pub(crate) fn project_name(definition: &Path) -> String {
+    Digest::of(definition.as_os_str().as_encoded_bytes()).hex()[..16].to_owned()
 }
 
 /// A project's generations by number, oldest first.

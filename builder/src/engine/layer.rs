@@ -1,6 +1,6 @@
 //! One layer: found by its records, or built under the key's lock.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use rootbuild_roots::working::{self, WorkingRoot};
 use serde_json::json;
 
 use super::lookup::{Lookup, Reason, changes, lookup};
-use super::{Engine, LayerReport, StepError, blocking, step, top};
+use super::{Engine, LayerReport, StepError, blocking, contents, parts, step, top};
 use crate::definition::{Ansible, Base, BaseKind, Playbook, Root};
 use crate::event::{Event, LayerStatus};
 
@@ -63,6 +63,7 @@ impl Engine {
         let name = format!("base:{}", base.name);
         let step_name = name.clone();
         let (engine, root_name) = (Arc::clone(self), root.name.clone());
+        let files: Vec<PathBuf> = parts::files_of_base(base).into_iter().map(Path::to_owned).collect();
         self.layer(&root.name, index, &name, key, Arc::default(), move || {
             let working = WorkingRoot::empty(&engine.store)?;
             let directory = match working.mount() {
@@ -70,7 +71,7 @@ impl Engine {
                 working::RootMount::Overlay { upper, .. } => upper,
             };
             let sink = |event: StepEvent| engine.step_event(&root_name, event);
-            let facts = source.build(
+            let mut facts = source.build(
                 BaseContext {
                     store: &engine.store,
                     cancel: &engine.cancel,
@@ -88,6 +89,10 @@ impl Engine {
             if !sound {
                 engine.changed(&root_name, "a file of the base", &step_name);
             }
+            let dir = &engine.definition.dir;
+            let names: Vec<_> =
+                files.iter().map(|path| path.strip_prefix(dir).unwrap_or(path).to_string_lossy()).collect();
+            contents::keep(&engine.store, dir, names.iter().map(AsRef::as_ref), &mut facts)?;
             Ok(Built { tree, tasks: 0, facts, sound, next_key: Some(next_key) })
         })
         .await
@@ -149,12 +154,14 @@ impl Engine {
                 .iter()
                 .map(|(service, state)| json!({"service": service, "state": state}))
                 .collect();
-            let facts = json!({
+            let mut facts = json!({
                 "tasks": outcome.tasks,
                 "changed": outcome.changed,
                 "deferred": deferred,
                 "host": root.host.value,
             });
+            let files = before.iter().filter(|input| input.kind == "file").map(|input| input.name.as_str());
+            contents::keep(&engine.store, &project.dir, files, &mut facts)?;
             Ok(Built { tree, tasks: outcome.tasks, facts, sound, next_key: None })
         })
         .await
@@ -199,7 +206,9 @@ impl Engine {
     ) -> Outcome {
         let (owner, memo) = {
             let mut memo = self.memo.lock().unwrap_or_else(PoisonError::into_inner);
-            memo.entry(key).or_insert_with(|| (root.to_owned(), Arc::default())).clone()
+            // One that is to be built whatever is known isn't the one that another root may take as it is.
+            let forced = self.options.is_forced(root, name);
+            memo.entry((key, forced)).or_insert_with(|| (root.to_owned(), Arc::default())).clone()
         };
         if owner != root && memo.get().is_none() {
             self.sink.event(&Event::Waiting {
@@ -226,6 +235,8 @@ impl Engine {
                 tasks_run: 0,
                 tasks_replayed: 0,
                 seconds: 0.0,
+                reasons: Vec::new(),
+                made_for: Some(owner).filter(|owner| owner != root),
                 ..shared
             }
         };
@@ -257,13 +268,15 @@ impl Engine {
             status: LayerStatus::Cached,
             key,
             record: Arc::new(*record),
+            reasons: Vec::new(),
+            made_for: None,
             tasks_run: 0,
             tasks_replayed: 0,
             seconds: start.elapsed().as_secs_f64(),
         };
         let find = || {
-            if self.options.no_cache {
-                Ok(Lookup::Miss { reasons: Vec::new(), seconds: None })
+            if self.options.is_forced(root, name) {
+                Ok(Lookup::Miss { reasons: vec![Reason::new("forced", name)], seconds: None })
             } else {
                 lookup(&self.store, &key, &inputs, name)
             }
@@ -273,14 +286,15 @@ impl Engine {
         }
         let _lock = self.lock_layer(root, index, name, key).await?;
         // Whoever held the lock may have built just this.
-        if let Lookup::Hit(record) = find()? {
-            return Ok(cached(record));
-        }
+        let reasons = match find()? {
+            Lookup::Hit(record) => return Ok(cached(record)),
+            Lookup::Miss { reasons, .. } => reasons,
+        };
         let _permit = self.permit().await?;
         let log = self.logs.path(root);
         self.sink.event(&Event::LayerStarted { root: root.to_owned(), step: name.to_owned(), index, log });
         let (engine, inputs) = (Arc::clone(self), Arc::clone(&inputs));
-        let (record, tasks_run) = blocking(move || {
+        let (record, tasks_run, key) = blocking(move || {
             let started = Instant::now();
             let built = build()?;
             let record = Record {
@@ -294,9 +308,10 @@ impl Engine {
                 engine.store.add_record(&key, &record)?;
                 if let Some(next) = built.next_key.filter(|next| *next != key) {
                     engine.store.add_record(&next, &record)?;
+                    return Ok((record, built.tasks, next));
                 }
             }
-            Ok((record, built.tasks))
+            Ok((record, built.tasks, key))
         })
         .await?;
         Ok(LayerReport {
@@ -308,6 +323,8 @@ impl Engine {
             // What it took, without the time that it waited for its turn.
             seconds: record.seconds,
             record: Arc::new(record),
+            reasons,
+            made_for: None,
         })
     }
 

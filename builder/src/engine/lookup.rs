@@ -18,12 +18,15 @@ pub struct Reason {
     pub old: Option<String>,
     /// The new value, if there is one.
     pub new: Option<String>,
+    /// How a file's text differs, as a unified diff, where that is known and may be shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diff: Option<String>,
 }
 
 impl Reason {
     /// A reason without values.
     pub fn new(kind: &'static str, subject: impl Into<String>) -> Self {
-        Self { kind, subject: subject.into(), old: None, new: None }
+        Self { kind, subject: subject.into(), old: None, new: None, diff: None }
     }
 }
 
@@ -68,7 +71,7 @@ pub fn lookup(store: &Store, key: &LayerKey, inputs: &[Input], step: &str) -> Re
 }
 
 /// How `new` differs from `old`; both are sorted by kind and name.
-pub(super) fn changes(old: &[Input], new: &[Input]) -> Vec<Reason> {
+pub(crate) fn changes(old: &[Input], new: &[Input]) -> Vec<Reason> {
     let text = |digest: &Option<Digest>| digest.as_ref().map(ToString::to_string);
     let index = |list: &'_ [Input]| -> HashMap<(String, String), Option<Digest>> {
         list.iter().map(|input| ((input.kind.clone(), input.name.clone()), input.digest)).collect()

@@ -5,9 +5,13 @@
 //! processes (a kernel lock on the key, after which the records are asked again).
 
 pub mod base;
+pub mod contents;
 pub mod failure;
+pub mod history;
 pub(crate) mod layer;
 pub mod lookup;
+pub mod parts;
+mod remember;
 pub mod step;
 
 use std::collections::HashMap;
@@ -24,6 +28,9 @@ use tokio::task::JoinSet;
 use crate::definition::{Base, BaseKind, Definition, Root};
 use crate::event::{Event, EventSink, LayerStatus};
 use crate::logs::Logs;
+
+use history::History;
+use lookup::Reason;
 
 pub use failure::{Cause, RootFailure, StepError};
 pub use step::Step;
@@ -78,6 +85,10 @@ pub struct LayerReport {
     pub key: LayerKey,
     /// What the store says of it.
     pub record: Arc<Record>,
+    /// Why it was made just now; empty for one that was found.
+    pub reasons: Vec<Reason>,
+    /// The root of this command that made or found it first, where that is another one.
+    pub made_for: Option<String>,
     /// Tasks that ran in the root just now.
     pub tasks_run: u64,
     /// Tasks that a journal answered just now.
@@ -115,7 +126,8 @@ pub struct Engine {
     cancel: Cancel,
     logs: Arc<Logs>,
     permits: Semaphore,
-    memo: Mutex<HashMap<LayerKey, (String, Memo)>>,
+    /// Layers by key, and by whether they are made whatever is known of them.
+    memo: Mutex<HashMap<(LayerKey, bool), (String, Memo)>>,
     roots: Mutex<HashMap<String, Arc<OnceCell<Layers>>>>,
     inputs: Mutex<HashMap<PathBuf, Arc<Vec<Input>>>>,
     /// When each root last told how far it is.
@@ -252,6 +264,7 @@ impl Engine {
             steps: steps.iter().map(Step::name).collect(),
         });
         let mut layers = Vec::new();
+        let mut history = History::of(&self.store, &definition.path, name);
         for (index, step) in steps.iter().enumerate() {
             let layer = match step {
                 Step::Base(base) => match &base.kind {
@@ -260,8 +273,11 @@ impl Engine {
                 },
                 Step::Playbook(playbook) => self.playbook_layer(root, playbook, index, &layers).await,
             };
-            layers.push(layer.map_err(|error| self.failure(name, Some(step.name()), error))?);
+            let layer = layer.map_err(|error| self.failure(name, Some(step.name()), error))?;
+            self.remember(&mut history, root, step, index, &layers, &layer);
+            layers.push(layer);
         }
+        history.forget_after(steps.len());
         Ok(Arc::new(layers))
     }
 
@@ -277,6 +293,8 @@ impl Engine {
                     tasks_run: 0,
                     tasks_replayed: 0,
                     seconds: 0.0,
+                    reasons: Vec::new(),
+                    made_for: Some(below.to_owned()),
                     ..top.clone()
                 })
             }

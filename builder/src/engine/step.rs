@@ -6,7 +6,7 @@ use rootbuild_cache::{Digest, KeyHasher, LayerKey};
 use rootbuild_playbooks::inputs::Project;
 use rootbuild_playbooks::run::{STEP_VERSION, Services};
 use rootbuild_roots::sandbox::Network;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::definition::{Ansible, Base, BaseKind, Definition, Playbook, Root};
 
@@ -47,23 +47,75 @@ pub fn playbook_key(
     project: &Project,
     ansible: &str,
 ) -> LayerKey {
-    // In full, so that a new field can't be forgotten: what a key leaves out must be an input or harmless.
-    // The vault password is neither: its file may change, what it opens may not.
-    let Project { dir, inventory, vault_password_file: _, exclude: _ } = project;
-    let path = playbook.path.strip_prefix(dir).unwrap_or(&playbook.path);
-    let inventory = inventory.iter().map(|path| path.strip_prefix(dir).unwrap_or(path));
-    let mut key = KeyHasher::new("playbook", STEP_VERSION);
-    key.number("key version", KEY_VERSION)
-        .digest("parent", parent)
-        .bytes("playbook", path.as_os_str().as_encoded_bytes())
-        .list("inventory", inventory.map(|path| path.as_os_str().as_encoded_bytes()))
-        .text("host", &root.host)
-        .text("vars", &canonical(&Value::Object(root.vars.clone())))
-        .text("network", if root.network == Network::Host { "host" } else { "none" })
-        .text("boot", if root.boot { "yes" } else { "no" })
-        .text("services", if root.services == Services::Fail { "fail" } else { "defer" })
-        .text("ansible-core", ansible);
-    LayerKey(key.finish())
+    PlaybookStep::new(*parent, root, playbook, project, ansible).key()
+}
+
+/// Everything that decides the key of a playbook's layer.
+#[derive(Debug, Clone)]
+pub struct PlaybookStep<'a> {
+    /// The tree that the playbook runs on.
+    pub parent: Digest,
+    /// The playbook, relative to the project where it lies in it.
+    pub playbook: &'a Path,
+    /// The inventory, likewise.
+    pub inventory: Option<&'a Path>,
+    /// The inventory host.
+    pub host: &'a str,
+    /// Extra vars.
+    pub vars: &'a Map<String, Value>,
+    /// `none` or `host`.
+    pub network: &'static str,
+    /// `yes` or `no`.
+    pub boot: &'static str,
+    /// `defer` or `fail`.
+    pub services: &'static str,
+    /// What the toolchain is known by.
+    pub ansible: &'a str,
+}
+
+impl<'a> PlaybookStep<'a> {
+    /// What decides the layer of `playbook` for `root` on `parent`.
+    #[must_use]
+    pub fn new(
+        parent: Digest,
+        root: &'a Root,
+        playbook: &'a Playbook,
+        project: &'a Project,
+        ansible: &'a str,
+    ) -> Self {
+        // In full, so that a new field can't be forgotten: what a key leaves out must be an input or harmless.
+        // The vault password is neither: its file may change, what it opens may not.
+        let Project { dir, inventory, vault_password_file: _, exclude: _ } = project;
+        Self {
+            parent,
+            playbook: playbook.path.strip_prefix(dir).unwrap_or(&playbook.path),
+            inventory: inventory.as_ref().map(|path| path.strip_prefix(dir).unwrap_or(path)),
+            host: &root.host,
+            vars: &root.vars,
+            network: if root.network == Network::Host { "host" } else { "none" },
+            boot: if root.boot { "yes" } else { "no" },
+            services: if root.services == Services::Fail { "fail" } else { "defer" },
+            ansible,
+        }
+    }
+
+    /// The layer's key.
+    #[must_use]
+    pub fn key(&self) -> LayerKey {
+        let Self { parent, playbook, inventory, host, vars, network, boot, services, ansible } = self;
+        let mut key = KeyHasher::new("playbook", STEP_VERSION);
+        key.number("key version", KEY_VERSION)
+            .digest("parent", parent)
+            .bytes("playbook", playbook.as_os_str().as_encoded_bytes())
+            .list("inventory", inventory.iter().map(|path| path.as_os_str().as_encoded_bytes()))
+            .text("host", host)
+            .text("vars", &canonical_object(vars))
+            .text("network", network)
+            .text("boot", boot)
+            .text("services", services)
+            .text("ansible-core", ansible);
+        LayerKey(key.finish())
+    }
 }
 
 /// The Ansible project of a definition, as the playbooks crate wants it. What only rootbuild reads (the
@@ -98,23 +150,25 @@ pub fn own_outputs() -> Vec<PathBuf> {
 }
 
 /// JSON with sorted keys and no spaces: one text per value.
-fn canonical(value: &Value) -> String {
+pub(super) fn canonical(value: &Value) -> String {
     match value {
-        Value::Object(map) => {
-            let mut entries: Vec<_> = map.iter().collect();
-            entries.sort_by_key(|(name, _)| name.as_str());
-            let fields: Vec<String> = entries
-                .into_iter()
-                .map(|(name, value)| format!("{}:{}", Value::from(name.as_str()), canonical(value)))
-                .collect();
-            format!("{{{}}}", fields.join(","))
-        }
+        Value::Object(map) => canonical_object(map),
         Value::Array(values) => {
             let items: Vec<String> = values.iter().map(canonical).collect();
             format!("[{}]", items.join(","))
         }
         scalar => scalar.to_string(),
     }
+}
+
+fn canonical_object(map: &Map<String, Value>) -> String {
+    let mut entries: Vec<_> = map.iter().collect();
+    entries.sort_by_key(|(name, _)| name.as_str());
+    let fields: Vec<String> = entries
+        .into_iter()
+        .map(|(name, value)| format!("{}:{}", Value::from(name.as_str()), canonical(value)))
+        .collect();
+    format!("{{{}}}", fields.join(","))
 }
 
 #[cfg(test)]
