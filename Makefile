@@ -27,6 +27,7 @@ standin: install
 
 ## Ratios against named peers, in the same run.
 bench: standin
+	@tools/install --bench
 	cargo build --release --package rootbuild
 	tests/bench/run
 

@@ -6,15 +6,11 @@ name: nspawn_each
 author: rootbuild
 short_description: one systemd-nspawn per command
 description: Runs every command in a systemd-nspawn of its own. For benchmarks only.
+extends_documentation_fragment: [connection_pipelining]
 options:
   root:
     description: The root's directory.
     vars: [{name: ansible_host}]
-  pipelining:
-    description: Whether modules go through stdin.
-    type: bool
-    default: true
-    vars: [{name: ansible_pipelining}]
 """
 
 import os

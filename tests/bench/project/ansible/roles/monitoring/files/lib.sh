@@ -1,0 +1,3 @@
+report() {
+    printf "%s\n" "$*"
+}
