@@ -10,6 +10,7 @@ pub mod cancel;
 pub mod capture;
 pub mod checkout;
 mod fd;
+mod normal;
 pub mod process;
 pub mod progress;
 pub mod publish;

@@ -14,6 +14,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -21,7 +22,7 @@ use rootbuild_cache::{Meta, Mtime};
 
 use crate::fd::{self, Dir, Stat};
 pub use rules::{Action, RULES, Rule};
-pub(crate) use upper::{left_over, remove_left_over, whiteout};
+pub(crate) use upper::{LeftOver, left_over, remove_left_over, replace, whiteout};
 
 /// Where a systemd would be, that writes a machine-id where it finds none.
 const SYSTEMD: [&str; 2] = ["usr/lib/systemd/systemd", "lib/systemd/systemd"];
@@ -123,9 +124,13 @@ fn one(dir: &Arc<Dir>, name: &[u8], action: Action, upper: bool, systemd: bool) 
 /// Puts an empty file in the place of what is there. A new one, since the old may have other names.
 fn make_empty(dir: &Arc<Dir>, name: &[u8], meta: &Meta) -> io::Result<()> {
     fd::remove(dir, name)?;
+    fd::set_metadata(create(dir, name)?, None, meta, false, false)
+}
+
+/// Makes a file where there is none.
+fn create(dir: &Arc<Dir>, name: &[u8]) -> io::Result<OwnedFd> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(dir.fd()?, name, flags, Mode::from_raw_mode(0o600))?;
-    fd::set_metadata(&file, None, meta, false, false)
+    Ok(rustix::fs::openat(dir.fd()?, name, flags, Mode::from_raw_mode(0o600))?)
 }
 
 fn meta_of(stat: &Stat) -> Meta {

@@ -131,6 +131,20 @@ pub(crate) fn remove_left_over(
     Ok(())
 }
 
+/// Gives the file `path` of a captured tree another content, in the upper side. All else of it stays.
+pub(crate) fn replace(upper: &Path, captured: &Captured, path: &[u8], content: &[u8]) -> io::Result<()> {
+    let (parent, name) = fd::split(path);
+    let (Some(parent), Some(entry)) = (captured.tree.get(parent), captured.tree.get(path)) else { return Ok(()) };
+    let dir = raise(&Dir::top(upper)?, &captured.tree, &parent.path)?;
+    if fd::stat_if_there(dir.fd()?, name)?.is_some() {
+        fd::remove(&dir, name)?;
+    }
+    let mut file = std::fs::File::from(super::create(&dir, name)?);
+    io::Write::write_all(&mut file, content)?;
+    fd::set_metadata(&file, None, &entry.meta, false, false)?;
+    fd::set_times(dir.fd()?, None, parent.meta.mtime)
+}
+
 /// The directory `path` in the upper side, made there as overlayfs does if only the lower side has
 /// it.
 fn raise(top: &Arc<Dir>, tree: &Tree, path: &[u8]) -> io::Result<Arc<Dir>> {

@@ -97,6 +97,15 @@ fn an_el7_root_is_as_its_playbook_says() {
     assert_eq!(tasks_run(&second), 0);
     assert_eq!(second.json()["roots"][0]["changed"], false);
     assert_eq!(second.json()["roots"][0]["tree"], first.json()["roots"][0]["tree"]);
+
+    // Made again from nothing, packages installed by the playbook and all, it is the same tree.
+    assert_eq!(inside("rpm -q --tid 1 | wc -l"), inside("rpm -qa | wc -l"));
+    let again = project.rootbuild(&["provision", "--json", "--no-cache", "--no-replay", "el7-inside"]).expect(0);
+    assert_eq!(statuses(&again), ["built", "built"]);
+    for layer in 0..2 {
+        let tree = |ran: &rootbuild_tests::Ran| ran.json()["roots"][0]["layers"][layer]["tree"].clone();
+        assert_eq!(tree(&again), tree(&first), "layer {layer}");
+    }
 }
 
 #[test]
@@ -147,7 +156,7 @@ fn a_lock_is_written_once_and_answers_the_next_build() {
     let definition = "[base.locked]\nsource = \"rpm\"\nrepos = [\"bases/el7.repo\"]\n\
          packages = [\"setup\", \"filesystem\", \"bash\", \"rpm\"]\nlock = \"bases/el7.lock\"\n[root.locked]\nbase = \"locked\"\n";
     project.write("rootbuild.toml", definition);
-    let _ = project.rootbuild(&["provision", "--json"]).expect(0);
+    let first = project.rootbuild(&["provision", "--json"]).expect(0);
     let lock = std::fs::read_to_string(project.dir().join("bases/el7.lock")).expect("the lock was written");
     assert!(lock.contains("sha256"), "{lock}");
     let second = project.rootbuild(&["provision", "--json"]).expect(0);
@@ -157,6 +166,7 @@ fn a_lock_is_written_once_and_answers_the_next_build() {
         project.command(&["provision", "--json", "--store"]).arg(project.dir().join("other")).output();
     let other = rootbuild_tests::Ran::new(&other.expect("rootbuild runs")).expect(0);
     assert_eq!(statuses(&other), ["built"]);
+    assert_eq!(other.json()["roots"][0]["tree"], first.json()["roots"][0]["tree"]);
     // A request that the lock doesn't answer.
     project.write("rootbuild.toml", &definition.replace("\"bash\"", "\"bash\", \"sed\""));
     let _ = project.rootbuild(&["provision"]).expect(2).says(&["el7.lock", "sed"]);

@@ -27,7 +27,7 @@ use repo_file::{KeyFile, Repo, Variables};
 use resolve::{Package, Resolution};
 
 /// The semantic version of what this step does; bumped when the same inputs give another root.
-const STEP_VERSION: u32 = 1;
+const STEP_VERSION: u32 = 2;
 
 /// The host's tools, and the Debian packages they are in.
 const TOOLS: [(&str, &str); 6] = [

@@ -1,0 +1,61 @@
+//! rpm's headers as its database keeps them: an index of tags and their data, big-endian.
+//!
+//! ```text
+//! u32 entries   u32 bytes of data   entries × (u32 tag, u32 type, u32 offset, u32 count)   data
+//! ```
+
+/// When the package was built; kept.
+const BUILD_TIME: u32 = 1006;
+/// When it was installed.
+const INSTALL_TIME: u32 = 1008;
+/// In which transaction.
+const INSTALL_TID: u32 = 1128;
+/// Numbers of four bytes.
+const INT32: u32 = 4;
+
+/// The transaction that every package of a root belongs to.
+pub(super) const TRANSACTION: u32 = 1;
+
+fn number(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
+}
+
+/// Where in the header the only number of a tag is.
+fn place(header: &[u8], tag: u32) -> Option<usize> {
+    let entries = usize::try_from(number(header, 0)?).ok()?;
+    let data = 8usize.checked_add(entries.checked_mul(16)?)?;
+    for entry in (8..data).step_by(16) {
+        if number(header, entry)? == tag && number(header, entry + 4)? == INT32 && number(header, entry + 12)? == 1 {
+            let at = data.checked_add(usize::try_from(number(header, entry + 8)?).ok()?)?;
+            return (at.checked_add(4)? <= header.len()).then_some(at);
+        }
+    }
+    None
+}
+
+/// What to write into a header, and where: the time of building as that of installing, one transaction.
+pub(super) fn changes(header: &[u8]) -> Vec<(usize, [u8; 4])> {
+    let built = place(header, BUILD_TIME).and_then(|at| number(header, at)).unwrap_or(0);
+    let time = place(header, INSTALL_TIME).map(|at| (at, built.to_be_bytes()));
+    let transaction = place(header, INSTALL_TID).map(|at| (at, TRANSACTION.to_be_bytes()));
+    time.into_iter().chain(transaction).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_that_are_cut_off_or_lie_are_left_alone() {
+        assert!(changes(b"").is_empty());
+        assert!(changes(&[0xff; 64]).is_empty());
+        let mut header = vec![0, 0, 0, 1, 0, 0, 0, 4];
+        for value in [INSTALL_TIME, INT32, 0xffff_fff0, 1] {
+            header.extend(value.to_be_bytes());
+        }
+        header.extend([9; 4]);
+        assert!(changes(&header).is_empty());
+        header[16..20].fill(0);
+        assert_eq!(changes(&header), [(24, [0; 4])]);
+    }
+}
