@@ -131,6 +131,12 @@ impl Tree {
         Ok(Self::build(entries)?)
     }
 
+    /// What [`Tree::from_entries`] gives, sooner where most entries are those of `base`: their checks
+    /// aren't made again, and equal subtrees keep their digests.
+    pub fn from_entries_like(base: &Self, entries: Vec<Entry>) -> crate::Result<Self> {
+        Ok(Self::build_like(base, entries)?)
+    }
+
     /// All entries in order, the root directory first.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {

@@ -78,37 +78,83 @@ pub enum TreeError {
 impl Tree {
     /// [`Tree::from_entries`], with the error as it is.
     pub(super) fn build(mut entries: Vec<Entry>) -> Result<Self, TreeError> {
-        for entry in &mut entries {
-            if matches!(entry.kind, Kind::Symlink { .. }) {
-                // Linux knows no mode of a link; archives and other systems make some up.
-                entry.meta.mode = 0o777;
-            }
-            entry.meta.xattrs.sort();
-        }
-        entries.sort_by(|a, b| compare_paths(&a.path, &b.path));
-        check_order(&entries)?;
-        join_hardlinks(&mut entries)?;
+        normalise(&mut entries)?;
         Self::from_canonical(entries)
+    }
+
+    /// [`Tree::from_entries_like`], with the error as it is.
+    pub(super) fn build_like(base: &Self, mut entries: Vec<Entry>) -> Result<Self, TreeError> {
+        normalise(&mut entries)?;
+        let same = equal_entries(base, &entries);
+        check_all(&entries, |at| same[at].is_some())?;
+        let directories = find_directories(&entries)?;
+        let directories = merkle::hash_like(&entries, directories, base, &same);
+        Ok(Self { entries, directories })
     }
 
     /// A tree from entries that should be in canonical order and form already; that is checked.
     pub(super) fn from_canonical(entries: Vec<Entry>) -> Result<Self, TreeError> {
-        if entries.len() > MAX_ENTRIES {
-            return Err(TreeError::TooLarge { what: "more than 16,777,216 entries" });
-        }
-        let mut text = 0usize;
-        for entry in &entries {
-            check_entry(entry)?;
-            text = text.saturating_add(text_length(entry));
-        }
-        if text > MAX_TEXT {
-            return Err(TreeError::TooLarge { what: "paths, links and attributes of more than 1 GiB" });
-        }
+        check_all(&entries, |_| false)?;
         check_order(&entries)?;
         let directories = find_directories(&entries)?;
         let directories = merkle::hash(&entries, directories);
         Ok(Self { entries, directories })
     }
+}
+
+/// Brings entries into a tree's order and form.
+fn normalise(entries: &mut [Entry]) -> Result<(), TreeError> {
+    for entry in entries.iter_mut() {
+        if matches!(entry.kind, Kind::Symlink { .. }) {
+            // Linux knows no mode of a link; archives and other systems make some up.
+            entry.meta.mode = 0o777;
+        }
+        entry.meta.xattrs.sort();
+    }
+    entries.sort_by(|a, b| compare_paths(&a.path, &b.path));
+    check_order(entries)?;
+    join_hardlinks(entries)
+}
+
+/// Checks each entry but those that are `known` to be sound, and what all of them are together.
+fn check_all(entries: &[Entry], known: impl Fn(usize) -> bool) -> Result<(), TreeError> {
+    if entries.len() > MAX_ENTRIES {
+        return Err(TreeError::TooLarge { what: "more than 16,777,216 entries" });
+    }
+    let mut text = 0usize;
+    for (at, entry) in entries.iter().enumerate() {
+        if !known(at) {
+            check_entry(entry)?;
+        }
+        text = text.saturating_add(text_length(entry));
+    }
+    if text > MAX_TEXT {
+        return Err(TreeError::TooLarge { what: "paths, links and attributes of more than 1 GiB" });
+    }
+    Ok(())
+}
+
+/// For each entry the number of the entry of `base` that it equals but for its time, what it links to
+/// included. Both are in order.
+fn equal_entries(base: &Tree, entries: &[Entry]) -> Vec<Option<usize>> {
+    let mut same: Vec<Option<usize>> = Vec::with_capacity(entries.len());
+    let mut theirs = base.entries.iter().enumerate().peekable();
+    for entry in entries {
+        while theirs.next_if(|(_, it)| compare_paths(&it.path, &entry.path).is_lt()).is_some() {}
+        let found = theirs.next_if(|(_, it)| it.path == entry.path).filter(|(_, it)| {
+            let (a, b) = (&it.meta, &entry.meta);
+            it.kind == entry.kind && (a.mode, a.uid, a.gid, &a.xattrs) == (b.mode, b.uid, b.gid, &b.xattrs)
+        });
+        // The first name of a group comes before its links.
+        let found = found.filter(|_| match &entry.kind {
+            Kind::Hardlink { target } => entries[..same.len()]
+                .binary_search_by(|it| compare_paths(&it.path, target))
+                .is_ok_and(|first| same[first].is_some()),
+            _ => true,
+        });
+        same.push(found.map(|(number, _)| number));
+    }
+    same
 }
 
 /// What an entry counts towards [`MAX_TEXT`].

@@ -18,7 +18,7 @@
 use crate::digest::Digest;
 
 use super::codec::{put_bytes, put_varint, tag};
-use super::{Entry, Kind, Meta, base_name, compare_paths};
+use super::{Entry, Kind, Meta, Tree, base_name, compare_paths};
 
 const DOMAIN: &[u8] = b"rootbuild directory 1\n";
 
@@ -60,10 +60,46 @@ impl Directory {
 }
 
 /// Fills in the digests of `directories`, which list every directory of `entries` in order.
-pub(super) fn hash(entries: &[Entry], mut directories: Vec<Directory>) -> Vec<Directory> {
+pub(super) fn hash(entries: &[Entry], directories: Vec<Directory>) -> Vec<Directory> {
+    hash_but(entries, directories, |_| None)
+}
+
+/// [`hash`], but takes from `base` what is there: `same` holds, for each entry, the number of the one
+/// of `base` that it equals.
+pub(super) fn hash_like(
+    entries: &[Entry],
+    directories: Vec<Directory>,
+    base: &Tree,
+    same: &[Option<usize>],
+) -> Vec<Directory> {
+    // How many of the entries before each are others than in `base`.
+    let mut others = Vec::with_capacity(same.len() + 1);
+    others.push(0usize);
+    for it in same {
+        others.push(others.last().copied().unwrap_or(0) + usize::from(it.is_none()));
+    }
+    hash_but(entries, directories, |directory| {
+        let (start, end) = (directory.index(), directory.end());
+        let theirs = base.directory_at(same[start]?)?;
+        // Equal in number too: nothing is gone.
+        let equal = others[start] == others[end] && theirs.end() - theirs.index() == end - start;
+        equal.then(|| theirs.digest())
+    })
+}
+
+/// Fills in the digests of `directories`, but for those that are `known`.
+fn hash_but(
+    entries: &[Entry],
+    mut directories: Vec<Directory>,
+    known: impl Fn(&Directory) -> Option<Digest>,
+) -> Vec<Directory> {
     let mut buffer = Vec::with_capacity(4096);
     for number in (0..directories.len()).rev() {
         let directory = directories[number];
+        if let Some(digest) = known(&directory) {
+            directories[number].digest = digest;
+            continue;
+        }
         buffer.clear();
         buffer.extend_from_slice(DOMAIN);
         put_meta(&mut buffer, &entries[directory.index()].meta);

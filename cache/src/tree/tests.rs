@@ -216,6 +216,43 @@ proptest! {
     }
 
     #[test]
+    fn a_tree_like_another_is_what_it_would_be_alone(
+        base in tree(),
+        other in entries(),
+        changes in proptest::collection::vec((any::<Index>(), 0..4u8), 0..6),
+    ) {
+        let mut entries = base.entries().to_vec();
+        for (pick, change) in changes {
+            let entry = pick.get(&entries).clone();
+            let group = base.resolve(&entry).path.clone();
+            match change {
+                // Gone, with all below it, and a group as a whole.
+                0 if !entry.path.is_empty() => entries.retain(|it| {
+                    !it.path.starts_with(&entry.path) && base.resolve(it).path != group
+                }),
+                // Another owner.
+                1 => entries.iter_mut().filter(|it| base.resolve(it).path == group).for_each(|it| it.meta.uid ^= 1),
+                // Another time, which is no difference.
+                2 => entries.iter_mut().for_each(|it| it.meta.mtime.seconds ^= 1),
+                // Another content.
+                _ => entries.iter_mut().filter(|it| it.path == group).for_each(|it| {
+                    if let Kind::File { size, .. } = &mut it.kind {
+                        *size ^= 1;
+                    }
+                }),
+            }
+            if entries.is_empty() {
+                entries = base.entries().to_vec();
+            }
+        }
+        for entries in [entries, other] {
+            let Ok(alone) = Tree::from_entries(entries.clone()) else { continue };
+            let like = Tree::from_entries_like(&base, entries).unwrap();
+            prop_assert_eq!(&like, &alone);
+        }
+    }
+
+    #[test]
     fn any_name_of_a_group_can_hold_its_inode(tree in tree(), pick: Index) {
         let links: Vec<&Entry> =
             tree.entries().iter().filter(|entry| matches!(entry.kind, Kind::Hardlink { .. })).collect();

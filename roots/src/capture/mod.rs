@@ -4,6 +4,7 @@
 //! that listens), inode flags (`chattr`), and attributes that belong to the host rather than to the
 //! root, see [`xattrs`].
 
+mod known;
 mod overlay;
 mod scan;
 mod xattrs;
@@ -17,6 +18,7 @@ use rootbuild_cache::{Entry, Kind, Meta, Store, Tree};
 use crate::cancel::{Cancel, Cancelled};
 use scan::{Found, What};
 
+pub(crate) use known::Known;
 pub(crate) use overlay::Shown;
 pub(crate) use xattrs::belongs;
 
@@ -103,11 +105,11 @@ pub fn capture_overlay(
     upper: &Path,
     cancel: &Cancel,
 ) -> Result<Tree, CaptureError> {
-    Ok(upper_side(store, lower, upper, cancel)?.tree)
+    Ok(upper_side(store, lower, upper, &mut Known::default(), cancel)?.tree)
 }
 
 pub(crate) fn directory(store: &Store, root: &Path, cancel: &Cancel) -> Result<Captured, CaptureError> {
-    let found = scan::scan(store, root, false, cancel)?;
+    let found = scan::scan(store, root, None, cancel)?;
     let sockets = sockets(&found);
     let mut groups = Groups::default();
     let mut entries = Vec::with_capacity(found.len());
@@ -123,16 +125,50 @@ pub(crate) fn directory(store: &Store, root: &Path, cancel: &Cancel) -> Result<C
     Ok(Captured { tree: Tree::from_entries(entries)?, sockets, shown: Shown::default() })
 }
 
+/// [`capture_overlay`], reading only what isn't `known`.
 pub(crate) fn upper_side(
     store: &Store,
     lower: &Tree,
     upper: &Path,
+    known: &mut Known,
     cancel: &Cancel,
 ) -> Result<Captured, CaptureError> {
-    let found = scan::scan(store, upper, true, cancel)?;
-    let sockets = sockets(&found);
-    let (entries, shown) = overlay::merge(lower, &found, upper)?;
-    Ok(Captured { tree: Tree::from_entries(entries)?, sockets, shown })
+    scan_upper(store, upper, known, cancel)?.merge(lower)
+}
+
+/// What stands in the upper side of an overlay; file contents are in the store.
+#[derive(Debug)]
+pub(crate) struct UpperSide {
+    found: Vec<Found>,
+    /// For messages.
+    path: PathBuf,
+}
+
+/// Looks through an upper side; nobody may write there meanwhile.
+pub(crate) fn scan_upper(
+    store: &Store,
+    upper: &Path,
+    known: &mut Known,
+    cancel: &Cancel,
+) -> Result<UpperSide, CaptureError> {
+    let mut found = scan::scan(store, upper, Some(known), cancel)?;
+    // The scan's own order is another each time; a file of several names stays before the others.
+    found.sort_by(|a, b| (a.is_again(), &a.path).cmp(&(b.is_again(), &b.path)));
+    Ok(UpperSide { found, path: upper.to_owned() })
+}
+
+impl UpperSide {
+    /// The merged view over `lower`.
+    pub(crate) fn merge(&self, lower: &Tree) -> Result<Captured, CaptureError> {
+        let (entries, shown) = overlay::merge(lower, &self.found, &self.path)?;
+        let tree = Tree::from_entries_like(lower, entries)?;
+        Ok(Captured { tree, sockets: sockets(&self.found), shown })
+    }
+
+    /// Whether nothing differs, times included.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.found == other.found
+    }
 }
 
 fn sockets(found: &[Found]) -> Vec<Vec<u8>> {
@@ -143,6 +179,14 @@ fn sockets(found: &[Found]) -> Vec<Vec<u8>> {
 /// The attributes of a directory of an upper side that are the root's own, as a capture takes them.
 pub(crate) fn own_xattrs(directory: impl rustix::fd::AsFd) -> io::Result<crate::fd::Xattrs> {
     Ok(xattrs::part(crate::fd::list_xattrs(directory, None, belongs)?).0)
+}
+
+/// The attributes of a directory of an upper side that are the root's own, and what overlayfs wrote there
+/// that means something.
+pub(crate) fn xattrs_and_marks(
+    directory: impl rustix::fd::AsFd,
+) -> io::Result<(crate::fd::Xattrs, impl std::fmt::Debug)> {
+    Ok(xattrs::part(crate::fd::list_xattrs(directory, None, belongs)?))
 }
 
 /// What tells that names belong to one file.

@@ -199,10 +199,20 @@ impl<'t> Merge<'t> {
         self.entries.push(entry);
     }
 
+    /// Whether the lower side's file has further names.
+    fn is_linked(&self, path: &[u8]) -> bool {
+        !self.linked.is_empty() && self.linked.contains(path)
+    }
+
     /// Takes over something of the lower side with all below it, as `new`.
     fn lower_side(&mut self, entries: &[Entry], new: &[u8]) {
         let old = entries[0].path.len();
+        let moved = entries[0].path != new;
         for entry in entries {
+            if !moved && !matches!(entry.kind, Kind::Hardlink { .. }) && !self.is_linked(&entry.path) {
+                self.entries.push(entry.clone());
+                continue;
+            }
             let rest = entry.path.get(old..).unwrap_or_default();
             let mut at = Vec::with_capacity(new.len() + rest.len());
             at.extend_from_slice(new);
@@ -212,9 +222,7 @@ impl<'t> Merge<'t> {
                 Kind::Hardlink { target } => {
                     (Some(Group::Lower(target.clone())), &self.lower.resolve(entry).kind)
                 }
-                kind if self.linked.contains(entry.path.as_slice()) => {
-                    (Some(Group::Lower(entry.path.clone())), kind)
-                }
+                kind if self.is_linked(&entry.path) => (Some(Group::Lower(entry.path.clone())), kind),
                 kind => (None, kind),
             };
             let entry = self.groups.entry(group, at, entry.meta.clone(), kind.clone());

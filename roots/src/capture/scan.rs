@@ -12,18 +12,19 @@ use rayon::Scope;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use rootbuild_cache::{Kind, Meta, Store};
+use rootbuild_cache::{Kind, Meta, Mtime, Store};
 
+use super::known::{Known, KnownFile};
 use super::xattrs::{self, Marks};
 use super::{CaptureError, MAX_DEPTH};
 use crate::cancel::Cancel;
-use crate::fd::{self, Dir, Stat};
+use crate::fd::{self, Dir, Stat, Xattrs};
 
 /// So many names of one directory are worked on by one task.
 const CHUNK: usize = 64;
 
 /// A name as it was found.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Found {
     pub path: Vec<u8>,
     pub meta: Meta,
@@ -32,7 +33,7 @@ pub(super) struct Found {
     pub marks: Marks,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum What {
     Entry {
         kind: Kind,
@@ -44,24 +45,35 @@ pub(super) enum What {
     Whiteout,
 }
 
+impl Found {
+    /// Whether it is a further name of a file that was found by another.
+    pub(super) fn is_again(&self) -> bool {
+        matches!(&self.what, What::Entry { kind, .. } if *kind == AGAIN)
+    }
+}
+
 /// The kind of a further name of a file whose first name was taken already.
 pub(super) const AGAIN: Kind = Kind::Hardlink { target: Vec::new() };
 
-/// Scans everything below `root`, and stores the contents of files. The first one found is the root
-/// itself; a file of several names comes before its other names; otherwise in no order.
+/// Scans everything below `root`, and stores the contents of files. A file of several names comes before
+/// its other names; otherwise in no order.
+///
+/// With `known` it is the upper side of an overlay: files that are as they were aren't read, and
+/// `known` is brought up to date.
 pub(super) fn scan(
     store: &Store,
     root: &Path,
-    upper: bool,
+    known: Option<&mut Known>,
     cancel: &Cancel,
 ) -> Result<Vec<Found>, CaptureError> {
     let top = Dir::top(root).map_err(io_error("open", root.to_owned()))?;
     let scan = Scan {
         store,
         root,
-        upper,
+        known: known.as_deref(),
         cancel,
         found: Mutex::default(),
+        now: Mutex::default(),
         seen: Mutex::default(),
         error: Mutex::default(),
         stop: AtomicBool::new(false),
@@ -79,17 +91,24 @@ pub(super) fn scan(
         return Err(error);
     }
     let mut found = scan.found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let now = scan.now.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = known {
+        *known = now;
+    }
     // The thread that met a file first may have been overtaken by one that met its second name.
-    found.sort_by_key(|it| matches!(&it.what, What::Entry { kind, .. } if *kind == AGAIN));
+    found.sort_by_key(Found::is_again);
     Ok(found)
 }
 
 struct Scan<'a> {
     store: &'a Store,
     root: &'a Path,
-    upper: bool,
+    /// For an upper side, what is known of it.
+    known: Option<&'a Known>,
     cancel: &'a Cancel,
     found: Mutex<Vec<Found>>,
+    /// What will be known of an upper side.
+    now: Mutex<Known>,
     /// Files of several names that somebody has taken on.
     seen: Mutex<HashSet<(u64, u64)>>,
     error: Mutex<Option<CaptureError>>,
@@ -144,6 +163,10 @@ impl<'a> Scan<'a> {
         let path = dir.path();
         let what = What::Entry { kind: Kind::Directory, file: None };
         lock(&self.found).push(Found { path, meta, what, marks });
+        if self.known.is_some() {
+            let mut now = lock(&self.now);
+            now.newest = now.newest.max(stat.ctime);
+        }
         let mut names: Vec<Vec<u8>> = listed.into_iter().map(|it| it.name).collect();
         while names.len() > CHUNK {
             let part = names.split_off(names.len() - CHUNK);
@@ -166,6 +189,7 @@ impl<'a> Scan<'a> {
         let fd = dir.fd().map_err(self.error(dir, b""))?;
         let path = dir.path();
         let mut found = Vec::with_capacity(names.len());
+        let (mut files, mut newest) = (Vec::new(), Mtime::default());
         for name in names {
             self.cancel.check()?;
             let stat = fd::stat_at(&fd, name).map_err(self.error(dir, name))?;
@@ -185,14 +209,38 @@ impl<'a> Scan<'a> {
                 });
                 continue;
             }
+            newest = newest.max(stat.ctime);
             let (meta, marks, what) = match stat.kind {
-                FileType::RegularFile => self.file(dir, &fd, name, &stat, hidden)?,
+                FileType::RegularFile => match self.known_file(&stat) {
+                    Some(known) => known,
+                    None => self.file(dir, &fd, name, &stat, hidden)?,
+                },
                 _ => self.other(dir, &fd, name, &stat)?,
             };
+            if let What::Entry { kind: Kind::File { object, .. }, .. } = &what
+                && self.known.is_some()
+                && !marks.whiteout
+            {
+                files.push((stat.id, KnownFile::new(&stat, meta.xattrs.clone(), *object)));
+            }
             found.push(Found { path: fd::join(&path, name), meta, what, marks });
         }
         lock(&self.found).append(&mut found);
+        if self.known.is_some() {
+            let mut now = lock(&self.now);
+            now.extend(files);
+            now.newest = now.newest.max(newest);
+        }
         Ok(())
+    }
+
+    /// A file of which all is known, its content in the store.
+    fn known_file(&self, stat: &Stat) -> Option<(Meta, Marks, What)> {
+        let known = self.known?.file(stat).filter(|it| self.store.has_object(&it.object))?;
+        let kind =
+            if self.first(stat) { Kind::File { object: known.object, size: stat.size } } else { AGAIN };
+        let what = What::Entry { kind, file: (stat.links > 1).then_some(stat.id) };
+        Some((meta(stat, known.xattrs.clone()), Marks::default(), what))
     }
 
     fn metadata(
@@ -202,8 +250,9 @@ impl<'a> Scan<'a> {
         stat: &Stat,
     ) -> io::Result<(Meta, Marks)> {
         let xattrs = fd::list_xattrs(file, name, xattrs::belongs)?;
-        let (xattrs, marks) = if self.upper { xattrs::part(xattrs) } else { (xattrs, Marks::default()) };
-        Ok((Meta { mode: stat.mode, uid: stat.uid, gid: stat.gid, mtime: stat.mtime, xattrs }, marks))
+        let (xattrs, marks) =
+            if self.known.is_some() { xattrs::part(xattrs) } else { (xattrs, Marks::default()) };
+        Ok((meta(stat, xattrs), marks))
     }
 
     /// Whether this is the first name met of a file of several; of any other file it is.
@@ -254,7 +303,7 @@ impl<'a> Scan<'a> {
         name: &[u8],
         stat: &Stat,
     ) -> Result<(Meta, Marks, What), CaptureError> {
-        if self.upper && stat.is_whiteout() {
+        if self.known.is_some() && stat.is_whiteout() {
             return Ok((Meta::default(), Marks::default(), What::Whiteout));
         }
         if stat.kind == FileType::Socket {
@@ -282,6 +331,10 @@ impl<'a> Scan<'a> {
         }
         Ok((meta, marks, What::Entry { kind, file: (stat.links > 1).then_some(stat.id) }))
     }
+}
+
+fn meta(stat: &Stat, xattrs: Xattrs) -> Meta {
+    Meta { mode: stat.mode, uid: stat.uid, gid: stat.gid, mtime: stat.mtime, xattrs }
 }
 
 /// Opens a regular file for reading. `O_NONBLOCK` so that not even a FIFO put there a moment ago

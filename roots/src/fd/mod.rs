@@ -2,6 +2,7 @@
 //! symbolic link is ever followed, and no depth runs out of stack or descriptors.
 
 mod attributes;
+mod clock;
 mod copy;
 mod dir;
 mod pool;
@@ -13,6 +14,7 @@ use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, FileType, Statx, StatxAttributes, StatxFlags, StatxTimestamp};
 
 pub(crate) use attributes::{Xattrs, get_xattr, list_xattrs, remove_xattr, set_metadata, set_times};
+pub(crate) use clock::settle;
 pub(crate) use copy::Copier;
 pub(crate) use dir::{Dir, DirFd, children, open_beneath};
 pub(crate) use pool::{Work, in_pool};

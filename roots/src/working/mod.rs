@@ -6,13 +6,16 @@
 //! scanned whole. Nothing is mounted here: the sandbox does that in its own mount namespace.
 
 mod failed;
+mod fingerprint;
 mod lowers;
 mod probe;
+mod snapshot;
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use rootbuild_cache::{Digest, Kind, Staging, Store, Tree};
 
@@ -20,12 +23,15 @@ use crate::cancel::{Cancel, Cancelled};
 use crate::capture::{self, CaptureError, Captured};
 use crate::checkout::{CheckoutError, checkout};
 use crate::fd::{self, Dir};
+use crate::normal;
 use crate::scrub;
 use crate::wait::Wait;
 use lowers::Chain;
 
 pub use failed::{FailedRoot, drop_failed, failed_exists, failed_root};
+pub use fingerprint::Fingerprint;
 pub use lowers::prune_lowers;
+pub use snapshot::Snapshot;
 
 /// How the sandbox sees a step's root.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +104,7 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Workin
 #[derive(Debug)]
 pub struct WorkingRoot {
     side: Side,
+    memory: Mutex<snapshot::Memory>,
     scratch: PathBuf,
     // Last: dropped after the locks on what it stands on.
     staging: Staging,
@@ -106,7 +113,7 @@ pub struct WorkingRoot {
 #[derive(Debug)]
 enum Side {
     Plain { root: PathBuf, parent: Option<Digest> },
-    Overlay { upper: PathBuf, work: PathBuf, chain: Chain, parent: Digest, tree: Box<Tree> },
+    Overlay { upper: PathBuf, work: PathBuf, chain: Chain, parent: Digest, tree: Arc<Tree> },
 }
 
 impl WorkingRoot {
@@ -114,7 +121,7 @@ impl WorkingRoot {
     pub fn empty(store: &Store) -> Result<Self, WorkingError> {
         let (staging, scratch) = stage(store, "base")?;
         let root = make_dir(&staging, "root", 0o755)?;
-        Ok(Self { side: Side::Plain { root, parent: None }, scratch, staging })
+        Ok(Self::new(Side::Plain { root, parent: None }, scratch, staging))
     }
 
     /// A writable view of `parent`: an overlay over kept lower directories (checked out first if
@@ -128,7 +135,7 @@ impl WorkingRoot {
         if !probe::overlay_works(store)? || speaks_overlay(&tree) {
             let root = make_dir(&staging, "root", 0o700)?;
             checkout(store, &tree, &root, wait.cancel)?;
-            return Ok(Self { side: Side::Plain { root, parent: Some(*parent) }, scratch, staging });
+            return Ok(Self::new(Side::Plain { root, parent: Some(*parent) }, scratch, staging));
         }
         let chain = lowers::chain_or_checkout(store, parent, &tree, wait)?;
         let upper = make_dir(&staging, "upper", 0o700)?;
@@ -139,8 +146,12 @@ impl WorkingRoot {
                 Dir::top(&upper).and_then(|dir| fd::set_metadata(dir.fd()?, None, &root.meta, false, false));
             set.map_err(failed("set owner and mode of", &upper))?;
         }
-        let side = Side::Overlay { upper, work, chain, parent: *parent, tree: Box::new(tree) };
-        Ok(Self { side, scratch, staging })
+        let side = Side::Overlay { upper, work, chain, parent: *parent, tree: Arc::new(tree) };
+        Ok(Self::new(side, scratch, staging))
+    }
+
+    fn new(side: Side, scratch: PathBuf, staging: Staging) -> Self {
+        Self { side, memory: Mutex::default(), scratch, staging }
     }
 
     /// How the sandbox is to mount it.
@@ -169,6 +180,7 @@ impl WorkingRoot {
         match &self.side {
             Side::Plain { root, parent } => {
                 scrub::scrub(root).map_err(failed("scrub", root))?;
+                normal::normalise(root).map_err(failed("scrub", root))?;
                 let captured = capture::directory(store, root, cancel)?;
                 without_sockets(root, &captured, None).map_err(failed("scrub", root))?;
                 let digest = put(store, &captured.tree)?;
@@ -179,15 +191,26 @@ impl WorkingRoot {
                 Ok(digest)
             }
             Side::Overlay { upper, parent, tree, .. } => {
+                let mut known = self.take_known();
+                fd::settle(upper, known.newest());
                 scrub::scrub_upper(upper).map_err(failed("scrub", upper))?;
-                if untouched(upper, tree).map_err(failed("read", upper))? {
+                normal::normalise(upper).map_err(failed("scrub", upper))?;
+                if untouched(upper, tree).map_err(failed("read", upper))? && is_clean(store, tree)? {
                     return Ok(*parent);
                 }
-                let mut captured = capture::upper_side(store, tree, upper, cancel)?;
+                let mut captured = capture::upper_side(store, tree, upper, &mut known, cancel)?;
                 let left = scrub::left_over(&captured.tree);
                 if !left.is_empty() {
+                    fd::settle(upper, known.newest());
                     scrub::remove_left_over(upper, tree, &captured, &left).map_err(failed("scrub", upper))?;
-                    captured = capture::upper_side(store, tree, upper, cancel)?;
+                    captured = capture::upper_side(store, tree, upper, &mut known, cancel)?;
+                }
+                let unequal = normal::unequal(store, &captured.tree)?;
+                if !unequal.is_empty() {
+                    fd::settle(upper, known.newest());
+                    normal::write_unequal(upper, tree, &captured, &unequal)
+                        .map_err(failed("scrub", upper))?;
+                    captured = capture::upper_side(store, tree, upper, &mut known, cancel)?;
                 }
                 if captured.tree.digest() == *parent {
                     return Ok(*parent);
@@ -208,6 +231,11 @@ impl WorkingRoot {
     pub fn keep_failed(self, store: &Store, name: &str, definition: &Path) -> Result<PathBuf, WorkingError> {
         failed::keep(store, name, definition, &self.side, self.staging.path())
     }
+}
+
+/// Whether a tree is as a step leaves it: a checkpoint's isn't.
+fn is_clean(store: &Store, tree: &Tree) -> Result<bool, WorkingError> {
+    Ok(scrub::left_over(tree).is_empty() && normal::unequal(store, tree)?.is_empty())
 }
 
 /// Contents first, then the tree that names them; the step's directory is made durable with them.

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub(crate) mod mounted;
+pub(crate) mod ops;
 pub(crate) mod trees;
 
 use std::fs;
