@@ -1,6 +1,7 @@
 //! Running one playbook against one root.
 
 mod controller;
+mod environment;
 mod error;
 mod failure;
 mod hosts;

@@ -17,7 +17,7 @@ pub use error::ToolchainError;
 use requirements::Requirements;
 
 /// The ansible-core versions that are pinned in this crate, oldest first.
-pub const PINNED: &[&str] = &["2.16.19", "2.19.14"];
+pub const PINNED: &[&str] = &["2.16.19", "2.17.14", "2.18.19", "2.19.14"];
 
 /// An installed ansible-core.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,7 +8,7 @@ mod support;
 use std::fs;
 use std::path::PathBuf;
 
-use support::{Bench, VERSIONS, privileged};
+use support::{Bench, EVERY_VERSION, privileged};
 
 /// Variables that a play, or a result that somebody in the root has forged, may set.
 const FORGED: &str = "{rootbuild_target: localhost, inventory_hostname: localhost, \
@@ -79,7 +79,7 @@ impl Out {
 
 fn each(test: &str, fill: impl Fn(&mut Out), inside: &[&str], here: &[&str]) {
     if privileged(test) {
-        for version in VERSIONS {
+        for &version in EVERY_VERSION {
             let mut out = Out::new(version);
             fill(&mut out);
             let (made_here, made_inside) = out.run();

@@ -1,4 +1,4 @@
-//! A project with everything that Ansible offers, on both ansible-cores, in a real sandbox.
+//! A project with everything that Ansible offers, on every ansible-core, in a real sandbox.
 
 // A test that cannot go on panics.
 #![allow(clippy::unwrap_used)]
@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 
 use rootbuild_playbooks::event::{RunEvent, TaskStatus};
-use support::{Bench, VERSIONS, privileged};
+use support::{Bench, EVERY_VERSION, privileged};
 
 fn copy_project(bench: &Bench) {
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/project");
@@ -24,7 +24,7 @@ fn what_works_with_ansible_playbook_works_here() {
     if !privileged("what_works_with_ansible_playbook_works_here") {
         return;
     }
-    for version in VERSIONS {
+    for &version in EVERY_VERSION {
         let mut bench = Bench::new(version);
         copy_project(&bench);
         let big: Vec<u8> = (0..5_000_000_u32).flat_map(u32::to_le_bytes).collect();

@@ -50,6 +50,9 @@ pub(super) fn playbook(run: &PlaybookRun, scratch: &Scratch) -> Command {
     command.env("ROOTBUILD_EVENTS", scratch.path("events.sock"));
     command.env("ROOTBUILD_BOOTED", if run.boot { "1" } else { "0" });
     command.env("ROOTBUILD_SHADOWS", scratch.path("shadows"));
+    // What `lookup('env', …)` answers from, and where it notes what it was asked for.
+    command.env("ROOTBUILD_ENV", scratch.path("environment.json"));
+    command.env("ROOTBUILD_ENV_USED", scratch.path("environment.used"));
     if let Some(dir) = payloads(run).filter(|_| !scratch.own_utilities) {
         command.env("ROOTBUILD_PAYLOADS", dir);
     }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use serde_json::json;
 
-use super::{PlaybookRun, RunError};
+use super::{PlaybookRun, RunError, environment};
 use crate::config::{self, Config};
 use crate::inputs;
 use crate::runtime::Runtime;
@@ -62,6 +62,7 @@ impl Scratch {
         scratch.write("ansible.cfg", b"")?;
         scratch.write("vars.json", run.vars.to_string().as_bytes())?;
         scratch.write("connection.json", json!({"ansible_connection": CONNECTION}).to_string().as_bytes())?;
+        scratch.write("environment.json", environment::text().as_bytes())?;
         let own = inputs::own_python(&run.project, &run.playbook)
             .map_err(|error| RunError::Ansible { message: error.to_string() })?;
         scratch.write("shadows", own.names.join("\n").as_bytes())?;

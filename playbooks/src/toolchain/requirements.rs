@@ -9,6 +9,8 @@ use super::{PINNED, ToolchainError};
 /// What is pinned in this crate; one for each of [`PINNED`].
 const TEXTS: &[&str] = &[
     include_str!("../../requirements/ansible-core-2.16.19.txt"),
+    include_str!("../../requirements/ansible-core-2.17.14.txt"),
+    include_str!("../../requirements/ansible-core-2.18.19.txt"),
     include_str!("../../requirements/ansible-core-2.19.14.txt"),
 ];
 
@@ -112,7 +114,7 @@ mod tests {
         let error = Requirements::of("2.9.27", None).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "ansible-core `2.9.27` isn't known; pinned versions are 2.16.19, 2.19.14"
+            "ansible-core `2.9.27` isn't known; pinned versions are 2.16.19, 2.17.14, 2.18.19, 2.19.14"
         );
         assert!(error.is_definition_error() && error.hint().unwrap().contains("ansible-core==2.9.27"));
     }

@@ -12,7 +12,7 @@ use rootbuild_cache::Store;
 use rootbuild_playbooks::event::RunEvent;
 use rootbuild_playbooks::inputs::Project;
 use rootbuild_playbooks::run::{Outcome, PlaybookRun, RunError, Services, run};
-use rootbuild_playbooks::toolchain::{self, Toolchain};
+use rootbuild_playbooks::toolchain::{self, PINNED, Toolchain};
 use rootbuild_roots::Cancel;
 use rootbuild_roots::sandbox::{Network, Nspawn};
 use rootbuild_roots::working::RootMount;
@@ -21,6 +21,9 @@ use tempfile::TempDir;
 
 /// The first and the last ansible-core that are pinned.
 pub(crate) const VERSIONS: [&str; 2] = ["2.16.19", "2.19.14"];
+
+/// Every one that is pinned: for what depends on ansible-core's ways.
+pub(crate) const EVERY_VERSION: &[&str] = PINNED;
 
 /// What tests share between runs: toolchains and the base root. Below cargo's target directory.
 pub(crate) fn shared() -> PathBuf {

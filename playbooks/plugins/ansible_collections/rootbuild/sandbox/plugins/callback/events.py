@@ -41,6 +41,7 @@ import time
 
 from ansible.plugins.callback import CallbackBase
 
+from ansible_collections.rootbuild.sandbox.plugins.lookup import env
 from ansible_collections.rootbuild.sandbox.plugins.plugin_utils import place, preload
 from ansible_collections.rootbuild.sandbox.plugins.plugin_utils.client import connect
 from ansible_collections.rootbuild.sandbox.plugins.plugin_utils.report import bypass, deferred_service, failure, plain, role
@@ -65,6 +66,7 @@ class CallbackModule(CallbackBase):
         """Connects as soon as the options are known."""
         super().set_options(*args, **kwargs)
         place.guard(self.get_option("served"))
+        env.take_over()
         self._socket = connect(self.get_option("socket"))
         self._payloads = preload.Payloads(self.get_option("payloads"), self.get_option("shadows"))
 
