@@ -1,27 +1,49 @@
 //! What a provision would do, and why: the same keys and records, and nothing that changes anything.
 
+mod reach;
+
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
-use rootbuild_cache::{Digest, Input, LayerKey, Store};
+use rootbuild_cache::{Digest, Input, LayerKey, Record, Store};
 use rootbuild_playbooks::{inputs, toolchain};
 
 use crate::definition::{BaseKind, Definition, Playbook, Root};
+use crate::engine::contents::{self, Change};
+use crate::engine::history::{self, History, Latest};
 use crate::engine::layer::requirements;
-use crate::engine::lookup::{Lookup, Reason, lookup};
-use crate::engine::{Step, StepError, base, base_of, known_root, step};
+use crate::engine::lookup::{Lookup, Reason, changes, lookup};
+use crate::engine::parts::{self, Part};
+use crate::engine::step::{self, PlaybookStep};
+use crate::engine::{Forced, Step, StepError, base, base_of, known_root, remember};
+
+pub use reach::Reach;
 
 /// What would happen to a layer.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct PlannedLayer {
     /// The step's name.
     pub step: String,
+    /// Its key; `None` where the layer below isn't known yet.
+    pub key: Option<LayerKey>,
     /// Its tree, if a record holds; `None`: it would be built.
     pub tree: Option<Digest>,
     /// Why it would be built.
     pub reasons: Vec<Reason>,
-    /// How long it took the last time, in seconds, where that is known.
+    /// Whether that is sure. It isn't where the only reason is the layer below: if that comes to the same
+    /// tree as before, this one stays.
+    pub certain: bool,
+    /// How long it took the last time, in seconds, or what remains of that, where it is known.
     pub seconds: Option<f64>,
+    /// From where on tasks would run, at best.
+    pub reach: Option<Reach>,
+    /// Whether diffs are known that this user may not see.
+    pub hidden: bool,
+    /// The record that holds, or the one that the reasons were found by.
+    pub record: Option<Box<Record>>,
+    /// What is remembered of the step.
+    pub latest: Option<Box<Latest>>,
 }
 
 /// What would happen to a root.
@@ -41,32 +63,54 @@ impl PlannedRoot {
     }
 }
 
+/// A layer whose key is known.
+struct Keyed<'a> {
+    root: &'a str,
+    index: usize,
+    step: String,
+    key: LayerKey,
+    parts: Vec<Part>,
+    /// What the step is made from as a whole.
+    whole: Option<String>,
+    inputs: Arc<Vec<Input>>,
+    /// What the names of inputs are relative to.
+    dir: &'a Path,
+}
+
 /// Plans roots of a definition against a store (`None`: there is none yet). Starts no Ansible and
 /// needs no privileges.
 pub struct Planner<'a> {
     definition: &'a Definition,
     store: Option<&'a Store>,
+    forced: Forced,
     inputs: HashMap<std::path::PathBuf, Arc<Vec<Input>>>,
+    histories: HashMap<String, History>,
 }
 
 impl<'a> Planner<'a> {
     /// A planner for one command.
     #[must_use]
-    pub fn new(definition: &'a Definition, store: Option<&'a Store>) -> Self {
-        Self { definition, store, inputs: HashMap::new() }
+    pub fn new(definition: &'a Definition, store: Option<&'a Store>, forced: Forced) -> Self {
+        Self { definition, store, forced, inputs: HashMap::new(), histories: HashMap::new() }
     }
 
     /// Plans one root.
     pub fn plan(&mut self, name: &str) -> Result<PlannedRoot, StepError> {
         let root = known_root(self.definition, name);
         let mut layers: Vec<PlannedLayer> = Vec::new();
-        for step in Step::of(root, base_of(self.definition, root)) {
+        for (index, step) in Step::of(root, base_of(self.definition, root)).into_iter().enumerate() {
             let layer = match step {
                 Step::Base(below) => match &below.kind {
                     BaseKind::Root(below) => self.standing_on(&step.name(), below)?,
-                    _ => self.look(base::source(below).key()?, &[], &step.name())?,
+                    _ => {
+                        let dir = &self.definition.dir;
+                        let key = base::source(below).key()?;
+                        let (parts, whole) = remember::of_base(below, dir);
+                        let (step, inputs) = (step.name(), Arc::default());
+                        self.look(Keyed { root: name, index, step, key, parts, whole, inputs, dir })?
+                    }
                 },
-                Step::Playbook(playbook) => self.playbook(root, playbook, &layers)?,
+                Step::Playbook(playbook) => self.playbook(root, playbook, index, &layers)?,
             };
             layers.push(layer);
         }
@@ -75,28 +119,33 @@ impl<'a> Planner<'a> {
 
     fn standing_on(&mut self, step: &str, below: &str) -> Result<PlannedLayer, StepError> {
         let planned = self.plan(below)?;
-        let tree = planned.layers.last().and_then(|layer| layer.tree);
-        let reasons =
-            if tree.is_some() { Vec::new() } else { vec![Reason::new("parent", format!("root {below}"))] };
-        Ok(PlannedLayer { step: step.to_owned(), tree, reasons, seconds: None })
+        let top = planned.layers.into_iter().last().unwrap_or_default();
+        let reasons = match top.tree {
+            Some(_) => Vec::new(),
+            None => vec![Reason::new("parent", format!("root {below}"))],
+        };
+        Ok(PlannedLayer {
+            step: step.to_owned(),
+            key: top.key,
+            tree: top.tree,
+            reasons,
+            certain: top.certain,
+            ..PlannedLayer::default()
+        })
     }
 
     fn playbook(
         &mut self,
-        root: &Root,
+        root: &'a Root,
         playbook: &Playbook,
+        index: usize,
         below: &[PlannedLayer],
     ) -> Result<PlannedLayer, StepError> {
         let parent = below.last().expect("a root has at least its base");
-        let Some(tree) = parent.tree else {
-            let reasons = vec![Reason::new("parent", &parent.step)];
-            return Ok(PlannedLayer { step: playbook.name.clone(), tree: None, reasons, seconds: None });
-        };
         let ansible = self.definition.ansible.as_ref().expect("the definition was validated");
         let store_dir = self.store.map(|store| store.dir().to_owned()).unwrap_or_default();
         let project = step::project(self.definition, ansible, &store_dir, &step::own_outputs());
         let identity = toolchain::identity(&ansible.core, requirements(ansible))?;
-        let key = step::playbook_key(&tree, root, playbook, &project, &identity);
         let inputs = match self.inputs.get(&playbook.path) {
             Some(inputs) => Arc::clone(inputs),
             None => {
@@ -105,24 +154,111 @@ impl<'a> Planner<'a> {
                 inputs
             }
         };
-        self.look(key, &inputs, &playbook.name)
+        // Without a tree below there is no key, but all other parts of one.
+        let below = parent.tree.unwrap_or_else(|| Digest::of(b""));
+        let keyed_by = PlaybookStep::new(below, root, playbook, &project, &identity);
+        let keyed = Keyed {
+            root: &root.name,
+            index,
+            step: playbook.name.clone(),
+            key: keyed_by.key(),
+            parts: parts::of_playbook(&keyed_by, &parent.step),
+            whole: None,
+            inputs,
+            dir: &ansible.project,
+        };
+        if parent.tree.is_some() { self.look(keyed) } else { Ok(self.above_the_unknown(keyed, &parent.step)) }
     }
 
-    fn look(&self, key: LayerKey, inputs: &[Input], step: &str) -> Result<PlannedLayer, StepError> {
-        let Some(store) = self.store else {
-            let reasons = vec![Reason::new("new", step)];
-            return Ok(PlannedLayer { step: step.to_owned(), tree: None, reasons, seconds: None });
-        };
-        Ok(match lookup(store, &key, inputs, step)? {
-            Lookup::Hit(record) => PlannedLayer {
-                step: step.to_owned(),
-                tree: Some(record.tree),
-                reasons: Vec::new(),
-                seconds: Some(record.seconds),
-            },
-            Lookup::Miss { reasons, seconds } => {
-                PlannedLayer { step: step.to_owned(), tree: None, reasons, seconds }
+    /// A layer whose parent has to be built first: what else is known of it.
+    fn above_the_unknown(&mut self, keyed: Keyed<'_>, parent: &str) -> PlannedLayer {
+        let latest = self.latest(&keyed);
+        let record = self.store.zip(latest.as_ref()).and_then(|(store, latest)| latest.record(store));
+        let mut reasons = vec![Reason::new("parent", parent)];
+        if self.forced.is(keyed.root, &keyed.step) {
+            reasons.push(Reason::new("forced", &keyed.step));
+        }
+        match &latest {
+            Some(latest) => {
+                let changed = history::differences(&latest.parts, &keyed.parts);
+                reasons.extend(changed.into_iter().filter(|reason| reason.kind != "parent"));
             }
-        })
+            None => reasons.push(Reason::new("new", &keyed.step)),
+        }
+        if let Some(record) = &record {
+            reasons.extend(changes(&record.inputs, &keyed.inputs));
+        }
+        let certain = reasons.len() > 1;
+        let missed = PlannedLayer { step: keyed.step.clone(), reasons, certain, ..PlannedLayer::default() };
+        self.shown(missed, &keyed, record, latest)
+    }
+
+    fn look(&mut self, keyed: Keyed<'_>) -> Result<PlannedLayer, StepError> {
+        let latest = self.latest(&keyed);
+        let step = keyed.step.clone();
+        let missed = PlannedLayer { step, key: Some(keyed.key), certain: true, ..PlannedLayer::default() };
+        let Some(store) = self.store else {
+            return Ok(PlannedLayer { reasons: vec![Reason::new("new", &keyed.step)], ..missed });
+        };
+        let reasons = match lookup(store, &keyed.key, &keyed.inputs, &keyed.step)? {
+            _ if self.forced.is(keyed.root, &keyed.step) => vec![Reason::new("forced", &keyed.step)],
+            Lookup::Hit(record) => {
+                return Ok(PlannedLayer {
+                    tree: Some(record.tree),
+                    seconds: Some(record.seconds),
+                    record: Some(record),
+                    latest: latest.map(Box::new),
+                    ..missed
+                });
+            }
+            Lookup::Miss { reasons, .. } => reasons,
+        };
+        // The record that the reasons are about: the newest under this key, or the step's latest one.
+        let newest = store.records(&keyed.key)?.into_iter().next();
+        let record = newest.clone().or_else(|| latest.as_ref()?.record(store));
+        let whole = keyed.whole.as_deref();
+        let mut reasons = history::complete(reasons, latest.as_ref(), &keyed.key, &keyed.parts, whole);
+        if newest.is_none()
+            && let Some(record) = &record
+            && !reasons.iter().any(|reason| matches!(reason.kind, "lost" | "forced"))
+        {
+            reasons.extend(changes(&record.inputs, &keyed.inputs));
+        }
+        Ok(self.shown(PlannedLayer { reasons, ..missed }, &keyed, record, latest))
+    }
+
+    /// Adds what can be shown and reckoned by the record that the reasons are about.
+    fn shown(
+        &self,
+        mut layer: PlannedLayer,
+        keyed: &Keyed<'_>,
+        record: Option<Record>,
+        latest: Option<Latest>,
+    ) -> PlannedLayer {
+        if let (Some(store), Some(record)) = (self.store, &record) {
+            for reason in layer.reasons.iter_mut().filter(|reason| reason.kind == "file") {
+                match contents::change(store, record, keyed.dir, &reason.subject) {
+                    Change::Diff(diff) => reason.diff = Some(diff),
+                    Change::Permissions => reason.kind = "permissions",
+                    Change::Hidden => layer.hidden = true,
+                    Change::Unknown => {}
+                }
+            }
+            layer.reach = Reach::of(&layer.reasons, record);
+            let part = layer.reach.as_ref().and_then(Reach::part).unwrap_or(1.0);
+            layer.seconds = Some(record.seconds * part);
+        }
+        layer.record = record.map(Box::new);
+        layer.latest = latest.map(Box::new);
+        layer
+    }
+
+    fn latest(&mut self, keyed: &Keyed<'_>) -> Option<Latest> {
+        let store = self.store?;
+        let history = self
+            .histories
+            .entry(keyed.root.to_owned())
+            .or_insert_with(|| History::of(store, &self.definition.path, keyed.root));
+        history.step(keyed.index, &keyed.step).cloned()
     }
 }

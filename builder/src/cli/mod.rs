@@ -2,11 +2,14 @@
 
 pub mod completion;
 pub mod doctor;
+pub mod explain;
+pub mod forcing;
 pub mod list;
 pub mod log;
 mod out;
 pub mod plan;
 pub mod provision;
+mod reasons;
 pub mod shell;
 pub mod show;
 pub mod usage;
@@ -77,6 +80,8 @@ pub enum Command {
     Provision(provision::Arguments),
     /// Show what a provision would do, and why
     Plan(plan::Arguments),
+    /// Show how each layer of a root came, what a provision would do with it, and why
+    Explain(explain::Arguments),
     /// List the roots of the definition
     List(list::Arguments),
     /// Show what a root is made of
@@ -144,6 +149,7 @@ impl Cli {
         let result = match &self.command {
             Command::Provision(arguments) => provision::run(global, arguments),
             Command::Plan(arguments) => plan::run(global, arguments),
+            Command::Explain(arguments) => explain::run(global, arguments),
             Command::List(arguments) => list::run(global, arguments),
             Command::Show(arguments) => show::run(global, arguments),
             Command::Log(arguments) => log::run(global, arguments),

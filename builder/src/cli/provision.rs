@@ -11,6 +11,7 @@ use rootbuild_roots::{Cancel, working};
 use serde_json::{Value, json};
 
 use super::Global;
+use super::forcing::Forcing;
 use crate::definition::Definition;
 use crate::engine::{Engine, Options, RootFailure, RootReport, step};
 use crate::event::{EventSink, Fanout};
@@ -34,9 +35,17 @@ pub struct Arguments {
     #[arg(long, value_name = "SECONDS", env = "ROOTBUILD_LOCK_TIMEOUT")]
     pub lock_timeout: Option<u64>,
 
-    /// Build every layer, even if it is cached
-    #[arg(long, env = "ROOTBUILD_NO_CACHE", value_parser = clap::builder::FalseyValueParser::new())]
-    pub no_cache: bool,
+    /// What is built whatever is known of it.
+    #[command(flatten)]
+    pub forcing: Forcing,
+
+    /// Run playbooks whole in the root, even where a journal could answer
+    #[arg(long, env = "ROOTBUILD_NO_REPLAY", value_parser = clap::builder::FalseyValueParser::new())]
+    pub no_replay: bool,
+
+    /// Run every playbook whole as well, even if its layer is cached, and fail if that gives another tree
+    #[arg(long, env = "ROOTBUILD_VERIFY_REPLAY", value_parser = clap::builder::FalseyValueParser::new())]
+    pub verify_replay: bool,
 }
 
 /// Runs the command.
@@ -45,6 +54,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
     let definition = global.definition()?;
     let names: Vec<String> =
         super::asked_for(&definition, &arguments.roots)?.into_iter().map(|root| root.name.clone()).collect();
+    let forced = arguments.forcing.resolve(&definition, &arguments.roots)?;
     super::require_root("rootbuild provision")?;
     let store = global.store()?;
     let logs = Arc::new(Logs::new(store.dir()));
@@ -54,10 +64,9 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
         jobs: arguments.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from)),
         lock_timeout: arguments.lock_timeout.map(Duration::from_secs),
         verbosity: global.verbose.saturating_sub(1),
-        no_cache: arguments.no_cache,
-        no_replay: false,
-        rebuild: Vec::new(),
-        verify_replay: false,
+        forced,
+        no_replay: arguments.no_replay,
+        verify_replay: arguments.verify_replay,
         outputs: step::own_outputs().into_iter().chain(global.events.as_deref().and_then(absolute)).collect(),
     };
     let definition = Arc::new(definition);

@@ -7,11 +7,12 @@
 pub mod base;
 pub mod contents;
 pub mod failure;
+pub mod forced;
 pub mod history;
 pub(crate) mod layer;
 pub mod lookup;
 pub mod parts;
-mod remember;
+pub(crate) mod remember;
 pub mod step;
 
 use std::collections::HashMap;
@@ -33,25 +34,8 @@ use history::History;
 use lookup::Reason;
 
 pub use failure::{Cause, RootFailure, StepError};
+pub use forced::{Forced, Rebuild};
 pub use step::Step;
-
-/// A step that is to be built even if it is cached.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rebuild {
-    /// Only in this root; `None`: in every one.
-    pub root: Option<String>,
-    /// The step's name.
-    pub step: String,
-}
-
-impl Options {
-    /// Whether a step of a root is to be built whole, whatever is known of it.
-    #[must_use]
-    pub fn is_forced(&self, root: &str, step: &str) -> bool {
-        let named = |it: &Rebuild| it.step == step && it.root.as_deref().is_none_or(|only| only == root);
-        self.no_cache || self.rebuild.iter().any(named)
-    }
-}
 
 /// How a provision is to be done.
 #[derive(Debug, Clone)]
@@ -62,16 +46,22 @@ pub struct Options {
     pub lock_timeout: Option<Duration>,
     /// How many `-v` Ansible gets.
     pub verbosity: u8,
-    /// Build every layer even if a record holds, whole.
-    pub no_cache: bool,
+    /// Which layers are built whole, whatever is known of them.
+    pub forced: Forced,
     /// Ask no journal: playbooks that run, run whole.
     pub no_replay: bool,
-    /// Steps that are built even if a record holds, whole.
-    pub rebuild: Vec<Rebuild>,
     /// Build every playbook's layer whole beside the record or the journal, and compare the trees.
     pub verify_replay: bool,
     /// Files that this command writes while it works (its output, its events): no inputs.
     pub outputs: Vec<PathBuf>,
+}
+
+impl Options {
+    /// Whether a step of a root is to be built whole, whatever is known of it.
+    #[must_use]
+    pub fn is_forced(&self, root: &str, step: &str) -> bool {
+        self.forced.is(root, step)
+    }
 }
 
 /// A layer of a root that was provisioned.
