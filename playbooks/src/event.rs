@@ -46,6 +46,8 @@ pub enum RunEvent {
         name: String,
         /// How it ended.
         status: TaskStatus,
+        /// Whether the root had no part in it: journals of earlier runs answered.
+        replayed: bool,
         /// Seconds it took.
         seconds: f64,
         /// For failures: message and output, ready to be shown; `None` otherwise. Never set from a
@@ -60,6 +62,11 @@ pub enum RunEvent {
         service: String,
         /// The wanted state.
         state: String,
+    },
+    /// What is done now, in a few words.
+    Phase {
+        /// What.
+        text: String,
     },
     /// Something a person must see (Ansible's warnings and deprecations are only logged).
     Warning {

@@ -3,6 +3,7 @@
 mod config;
 pub mod event;
 pub mod inputs;
+pub mod replay;
 pub mod run;
 mod runtime;
 pub mod toolchain;

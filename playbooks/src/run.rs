@@ -9,17 +9,21 @@ mod scratch;
 mod session;
 mod tell;
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
-use rootbuild_roots::Cancel;
+use rootbuild_cache::{Digest, Store};
+use rootbuild_roots::Wait;
 use rootbuild_roots::sandbox::{Network, Sandbox};
-use rootbuild_roots::working::RootMount;
+use rootbuild_roots::working::WorkingRoot;
 
 use crate::event::RunEvent;
 use crate::inputs::Project;
+use crate::replay::Replay;
 use crate::toolchain::Toolchain;
 
 pub use error::RunError;
+pub(crate) use scratch::Listener;
 
 /// The semantic version of a playbook step: bumped when the same inputs would give another tree.
 pub const STEP_VERSION: u32 = 1;
@@ -49,10 +53,10 @@ pub struct PlaybookRun {
     pub vars: serde_json::Value,
     /// ansible-core.
     pub toolchain: Toolchain,
-    /// The root, writable.
-    pub root: RootMount,
-    /// A private directory, on the store's file system, for sockets and files of this run.
-    pub scratch: PathBuf,
+    /// The tree that it runs on.
+    pub parent: Digest,
+    /// Whether journals of earlier runs are asked. This run's own is kept in any case.
+    pub replay: bool,
     /// A directory shared by runs, for caches that are safe to lose (AnsiballZ zips).
     pub cache: PathBuf,
     /// Network in the sandbox.
@@ -68,24 +72,72 @@ pub struct PlaybookRun {
 }
 
 /// What came out of a run that succeeded.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
+    /// The root's tree.
+    pub tree: Digest,
     /// Task results on the root's host, skipped ones not counted.
     pub tasks: u64,
-    /// Of these, how many changed something.
+    /// Of these, those that the root had a part in just now.
+    pub tasks_run: u64,
+    /// Of these, those that journals answered for.
+    pub tasks_replayed: u64,
+    /// How many tasks changed something.
     pub changed: u64,
     /// Services left to the unit: name and state.
     pub deferred: Vec<(String, String)>,
+    /// How much of it journals knew.
+    pub replay: Replay,
 }
 
-/// Runs the playbook in a sandbox over the root, from start to the sandbox's clean end.
+/// A run that failed, and what it left.
+#[derive(Debug)]
+pub struct RunFailed {
+    /// Why.
+    pub error: RunError,
+    /// The root as it was then, if it can be had and is worth a look.
+    pub root: Option<WorkingRoot>,
+}
+
+impl<E: Into<RunError>> From<E> for RunFailed {
+    fn from(error: E) -> Self {
+        Self { error: error.into(), root: None }
+    }
+}
+
+/// Runs the playbook on `run.parent`, from start to the captured tree. The root and its sandbox are
+/// made when they are needed: when a task asks something that no journal of an earlier run knows.
 pub fn run(
     run: &PlaybookRun,
+    store: &Store,
     sandbox: &dyn Sandbox,
-    cancel: &Cancel,
+    wait: Wait<'_>,
     events: &(dyn Fn(RunEvent) + Sync),
-) -> Result<Outcome, RunError> {
-    cancel.check()?;
-    let scratch = scratch::Scratch::prepare(run)?;
-    session::Session { run, scratch: &scratch, cancel, events }.run(sandbox)
+) -> Result<Outcome, RunFailed> {
+    wait.cancel.check().map_err(RunError::from)?;
+    let staging = store.staging("run").map_err(rootbuild_roots::working::WorkingError::from)?;
+    let mut replay = run.replay;
+    loop {
+        let scratch = scratch::Scratch::prepare(run, staging.path())?;
+        let session = session::Session { run, store, sandbox, scratch: &scratch, wait, events };
+        match session.run(replay)? {
+            session::Verdict::Done(outcome) => return Ok(*outcome),
+            session::Verdict::Again(why) => {
+                let text = format!("what earlier runs know can't be used, so all of it runs: {why}");
+                events(RunEvent::Warning { text });
+                replay = false;
+            }
+        }
+    }
+}
+
+/// Opens the log for appending.
+pub(crate) fn log(path: &Path) -> Result<File, RunError> {
+    scratch::Scratch::log(path)
+}
+
+/// Whether this ansible-core chooses interpreters by the distribution, as those up to 2.16 do.
+pub(crate) fn is_old(version: &str) -> bool {
+    let minor = version.strip_prefix("2.").and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());
+    minor.is_some_and(|minor| minor <= 16)
 }

@@ -13,7 +13,7 @@ pub struct Wait<'a> {
     /// How long; `None`: for ever. Afterwards [`rootbuild_cache::Error::LockTimeout`] names the holder.
     pub timeout: Option<Duration>,
     /// Told once who holds it, before waiting begins.
-    pub told: &'a dyn Fn(&Holder),
+    pub told: &'a (dyn Fn(&Holder) + Sync),
     /// Ends the waiting, and the work.
     pub cancel: &'a Cancel,
 }

@@ -54,22 +54,18 @@ impl StepError {
     pub fn cause(&self) -> Cause<'_> {
         match self {
             Self::Base(BaseError::Sandbox(error)) | Self::Run(RunError::Sandbox(error)) => sandbox(error),
+            Self::Run(RunError::Working(error)) | Self::Working(error) => working(error),
             Self::Base(error) if error.is_definition_error() => Cause::Definition,
             Self::Run(error) if error.is_definition_error() => Cause::Definition,
             Self::Toolchain(error) if error.is_definition_error() => Cause::Definition,
             Self::Publish(error) if error.is_definition_error() => Cause::Definition,
-            Self::Toolchain(ToolchainError::Store(error)) | Self::Store(error) => store(error),
-            Self::Working(WorkingError::Store(error)) | Self::Publish(PublishError::Store(error)) => {
-                store(error)
-            }
-            Self::Working(WorkingError::Checkout(error)) | Self::Publish(PublishError::Checkout(error)) => {
-                checkout(error)
-            }
-            Self::Working(WorkingError::Capture(CaptureError::Store(error))) => store(error),
+            Self::Toolchain(ToolchainError::Store(error))
+            | Self::Publish(PublishError::Store(error))
+            | Self::Store(error) => store(error),
+            Self::Publish(PublishError::Checkout(error)) => checkout(error),
             Self::Base(BaseError::Cancelled(_))
             | Self::Run(RunError::Cancelled(_))
             | Self::Toolchain(ToolchainError::Cancelled(_))
-            | Self::Working(WorkingError::Cancelled(_) | WorkingError::Capture(CaptureError::Cancelled(_)))
             | Self::Publish(PublishError::Cancelled(_))
             | Self::Cancelled(_) => Cause::Cancelled,
             _ => Cause::Step,
@@ -85,12 +81,7 @@ impl StepError {
     /// Whether the step got far enough that what it left is worth a look.
     #[must_use]
     pub fn leaves_something(&self) -> bool {
-        match self {
-            Self::Run(error) => {
-                !error.is_definition_error() && !matches!(error, RunError::NoPlayMatched { .. })
-            }
-            _ => false,
-        }
+        matches!(self, Self::Run(error) if error.leaves_something())
     }
 
     /// The place of the definition that has to be changed, if it is one.
@@ -138,6 +129,15 @@ fn store(error: &rootbuild_cache::Error) -> Cause<'_> {
     match error {
         rootbuild_cache::Error::Cancelled { .. } => Cause::Cancelled,
         error => Cause::Store(error),
+    }
+}
+
+fn working(error: &WorkingError) -> Cause<'_> {
+    match error {
+        WorkingError::Store(error) | WorkingError::Capture(CaptureError::Store(error)) => store(error),
+        WorkingError::Checkout(error) => checkout(error),
+        WorkingError::Cancelled(_) | WorkingError::Capture(CaptureError::Cancelled(_)) => Cause::Cancelled,
+        _ => Cause::Step,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rootbuild_cache::{Digest, Input, LayerKey, Record};
 use rootbuild_playbooks::event::RunEvent;
-use rootbuild_playbooks::run::PlaybookRun;
+use rootbuild_playbooks::run::{PlaybookRun, RunFailed};
 use rootbuild_playbooks::{inputs, run, toolchain};
 use rootbuild_roots::StepEvent;
 use rootbuild_roots::base::BaseContext;
@@ -45,7 +45,10 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 /// What a step gave: its tree, and what the record says beside it.
 struct Built {
     tree: Digest,
-    tasks: u64,
+    /// Tasks that the root had a part in, and those that journals answered for.
+    tasks: (u64, u64),
+    /// Whether journals answered for all of it.
+    replayed: bool,
     facts: serde_json::Value,
     /// Whether what it read was the same before and after: only then a record may be written.
     sound: bool,
@@ -93,7 +96,8 @@ impl Engine {
             let names: Vec<_> =
                 files.iter().map(|path| path.strip_prefix(dir).unwrap_or(path).to_string_lossy()).collect();
             contents::keep(&engine.store, dir, names.iter().map(AsRef::as_ref), &mut facts)?;
-            Ok(Built { tree, tasks: 0, facts, sound, next_key: Some(next_key) })
+            let (tasks, replayed, next_key) = ((0, 0), false, Some(next_key));
+            Ok(Built { tree, tasks, replayed, facts, sound, next_key })
         })
         .await
     }
@@ -114,7 +118,6 @@ impl Engine {
         self.layer(&root_name, index, &step_name, key, inputs, move || {
             let toolchain = engine.toolchain(&root.name)?;
             engine.phase(&root.name, "preparing the root");
-            let working = engine.waiting(&root.name, |wait| WorkingRoot::on(&engine.store, &parent, wait))?;
             let spec = PlaybookRun {
                 root_name: root.name.clone(),
                 project: project.clone(),
@@ -122,8 +125,8 @@ impl Engine {
                 host: root.host.value.clone(),
                 vars: serde_json::Value::Object(root.vars.clone()),
                 toolchain,
-                root: working.mount(),
-                scratch: working.scratch().to_owned(),
+                parent,
+                replay: !engine.options.no_replay && !engine.options.forced.is(&root.name, &playbook.name),
                 cache: engine.store.dir().join("ansible"),
                 network: root.network,
                 boot: root.boot,
@@ -131,19 +134,18 @@ impl Engine {
                 log: engine.logs.path(&root.name),
                 verbosity: engine.options.verbosity,
             };
-            let ran = run::run(&spec, &Nspawn, &engine.cancel, &|event| engine.run_event(&root.name, event));
+            let ran = engine.waiting(&root.name, |wait| {
+                run::run(&spec, &engine.store, &Nspawn, wait, &|event| engine.run_event(&root.name, event))
+            });
             let outcome = match ran {
                 Ok(outcome) => outcome,
-                Err(error) => {
-                    let error = StepError::from(error);
-                    if error.leaves_something() {
-                        engine.keep_failed(working, &root.name);
+                Err(RunFailed { error, root: left }) => {
+                    if let Some(left) = left {
+                        engine.keep_failed(left, &root.name);
                     }
-                    return Err(error);
+                    return Err(error.into());
                 }
             };
-            engine.phase(&root.name, "capturing");
-            let tree = working.finish(&engine.store, &engine.cancel)?;
             let after = inputs::inputs(&project, &playbook.path)?;
             let sound = after == *before;
             if !sound {
@@ -159,10 +161,15 @@ impl Engine {
                 "changed": outcome.changed,
                 "deferred": deferred,
                 "host": root.host.value,
+                "tasks_run": outcome.tasks_run,
+                "tasks_replayed": outcome.tasks_replayed,
+                "replay": outcome.replay,
             });
             let files = before.iter().filter(|input| input.kind == "file").map(|input| input.name.as_str());
             contents::keep(&engine.store, &project.dir, files, &mut facts)?;
-            Ok(Built { tree, tasks: outcome.tasks, facts, sound, next_key: None })
+            let tasks = (outcome.tasks_run, outcome.tasks_replayed);
+            let replayed = outcome.replay.is_whole();
+            Ok(Built { tree: outcome.tree, tasks, replayed, facts, sound, next_key: None })
         })
         .await
     }
@@ -207,7 +214,7 @@ impl Engine {
         let (owner, memo) = {
             let mut memo = self.memo.lock().unwrap_or_else(PoisonError::into_inner);
             // One that is to be built whatever is known isn't the one that another root may take as it is.
-            let forced = self.options.is_forced(root, name);
+            let forced = self.options.forced.is(root, name);
             memo.entry((key, forced)).or_insert_with(|| (root.to_owned(), Arc::default())).clone()
         };
         if owner != root && memo.get().is_none() {
@@ -275,7 +282,7 @@ impl Engine {
             seconds: start.elapsed().as_secs_f64(),
         };
         let find = || {
-            if self.options.is_forced(root, name) {
+            if self.options.forced.is(root, name) {
                 Ok(Lookup::Miss { reasons: vec![Reason::new("forced", name)], seconds: None })
             } else {
                 lookup(&self.store, &key, &inputs, name)
@@ -294,7 +301,7 @@ impl Engine {
         let log = self.logs.path(root);
         self.sink.event(&Event::LayerStarted { root: root.to_owned(), step: name.to_owned(), index, log });
         let (engine, inputs) = (Arc::clone(self), Arc::clone(&inputs));
-        let (record, tasks_run, key) = blocking(move || {
+        let (record, tasks, replayed, key) = blocking(move || {
             let started = Instant::now();
             let built = build()?;
             let record = Record {
@@ -308,18 +315,18 @@ impl Engine {
                 engine.store.add_record(&key, &record)?;
                 if let Some(next) = built.next_key.filter(|next| *next != key) {
                     engine.store.add_record(&next, &record)?;
-                    return Ok((record, built.tasks, next));
+                    return Ok((record, built.tasks, built.replayed, next));
                 }
             }
-            Ok((record, built.tasks, key))
+            Ok((record, built.tasks, built.replayed, key))
         })
         .await?;
         Ok(LayerReport {
             step: name.to_owned(),
-            status: LayerStatus::Built,
+            status: if replayed { LayerStatus::Replayed } else { LayerStatus::Built },
             key,
-            tasks_run,
-            tasks_replayed: 0,
+            tasks_run: tasks.0,
+            tasks_replayed: tasks.1,
             // What it took, without the time that it waited for its turn.
             seconds: record.seconds,
             record: Arc::new(record),
@@ -411,10 +418,11 @@ impl Engine {
         self.sink.event(&match event {
             RunEvent::Play { name } => Event::Phase { root, text: format!("play {name}") },
             RunEvent::Task { name, source, .. } => Event::Task { root, name, source },
-            RunEvent::Result { name, status, seconds, detail, source } => {
-                Event::TaskEnded { root, name, source, status, replayed: false, seconds, detail }
+            RunEvent::Result { name, status, replayed, seconds, detail, source } => {
+                Event::TaskEnded { root, name, source, status, replayed, seconds, detail }
             }
             RunEvent::Deferred { service, state } => Event::ServiceDeferred { root, service, state },
+            RunEvent::Phase { text } => Event::Phase { root, text },
             RunEvent::Warning { text } => Event::Warning { root, text },
         });
     }

@@ -45,7 +45,7 @@ pub(super) fn playbook(run: &PlaybookRun, scratch: &Scratch) -> Command {
         command.arg(format!("-{}", "v".repeat(usize::from(run.verbosity.min(6)))));
     }
     command.arg("--").arg(&run.playbook);
-    command.env("ROOTBUILD_AGENT", scratch.sockets().join("agent.sock"));
+    command.env("ROOTBUILD_AGENT", scratch.path("agent.sock"));
     command.env("ROOTBUILD_HOST", &run.host);
     command.env("ROOTBUILD_EVENTS", scratch.path("events.sock"));
     command.env("ROOTBUILD_BOOTED", if run.boot { "1" } else { "0" });

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rootbuild_roots::Cancelled;
 use rootbuild_roots::sandbox::SandboxError;
+use rootbuild_roots::working::WorkingError;
 
 /// A playbook run failed.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +75,9 @@ pub enum RunError {
         /// Names and states.
         services: Vec<(String, String)>,
     },
+    /// The root couldn't be made, looked at or captured.
+    #[error(transparent)]
+    Working(#[from] WorkingError),
     /// The sandbox couldn't be run, or died.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
@@ -121,7 +125,7 @@ pub enum RunError {
 }
 
 impl RunError {
-    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { action, path, source }
     }
@@ -152,6 +156,13 @@ impl RunError {
             Self::Sandbox(error) => return error.hint(),
             _ => return None,
         })
+    }
+
+    /// Whether the run got far enough that what it left is worth a look.
+    #[must_use]
+    pub fn leaves_something(&self) -> bool {
+        let nothing = matches!(self, Self::NoPlayMatched { .. } | Self::Working(_) | Self::Cancelled(_));
+        !self.is_definition_error() && !nothing
     }
 
     /// Whether the definition (or what it names) is wrong, rather than a task or the world.

@@ -42,14 +42,14 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// Checks what was asked for, and writes all files.
-    pub(super) fn prepare(run: &PlaybookRun) -> Result<Self, RunError> {
+    /// Checks what was asked for, and writes all files below `scratch`, a private directory.
+    pub(super) fn prepare(run: &PlaybookRun, scratch: &Path) -> Result<Self, RunError> {
         check(run)?;
-        let dir = run.scratch.join("ansible");
+        let dir = scratch.join("ansible");
         if dir.exists() {
             fs::remove_dir_all(&dir).map_err(RunError::io("remove", &dir))?;
         }
-        for name in ["", "home", "tmp", "socket"] {
+        for name in ["", "home", "tmp", "spool"] {
             make(&dir.join(name))?;
         }
         let runtime =
@@ -95,9 +95,9 @@ impl Scratch {
         self.dir.join(name)
     }
 
-    /// Where the sandbox and we share sockets.
-    pub(super) fn sockets(&self) -> PathBuf {
-        self.path("socket")
+    /// The directory of all of them.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// A listening socket of this run.
@@ -133,7 +133,7 @@ impl Scratch {
 
 /// A socket that listens, however long its path is: it is reached through its directory.
 #[derive(Debug)]
-pub(super) struct Listener {
+pub(crate) struct Listener {
     socket: UnixListener,
     dir: OwnedFd,
     name: String,
@@ -148,7 +148,7 @@ impl Listener {
     }
 
     /// The next connection.
-    pub(super) fn accept(&self) -> io::Result<UnixStream> {
+    pub(crate) fn accept(&self) -> io::Result<UnixStream> {
         Ok(self.socket.accept()?.0)
     }
 

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::failure::Failure;
 use crate::event::{RunEvent, TaskStatus};
+use crate::replay::{Broker, Task};
 
 /// One line from the callback plugin.
 #[derive(Debug, Deserialize)]
@@ -25,6 +26,8 @@ enum Told {
         action: String,
         source: String,
         handler: bool,
+        #[serde(default)]
+        role: Option<String>,
     },
     Result {
         host: String,
@@ -71,6 +74,8 @@ pub(super) struct Account {
     play: Option<String>,
     /// Results on the root's host that weren't skipped.
     pub(super) tasks: u64,
+    /// Of these, those that the root had no part in.
+    pub(super) replayed: u64,
     /// Of these, those that changed something.
     pub(super) changed: u64,
     /// Services left to the units, each name and state once, in order.
@@ -83,17 +88,39 @@ pub(super) struct Account {
     pub(super) ended: bool,
 }
 
-/// Listens to the plugin until it hangs up. `ready` is asked once, when Ansible could go on: it
-/// returns when the sandbox is there (or never will be: `false`).
+/// Who is told what happens while it happens: Ansible waits until these return.
+pub(super) trait Follow {
+    /// Ansible could go on; false if there will never be anything to go on with.
+    fn ready(&self) -> bool;
+    /// A task begins: all of the one before is done.
+    fn begins(&self, task: Task);
+    /// A task has ended; whether the root had no part in it.
+    fn ended(&self, failed: bool) -> bool;
+}
+
+impl Follow for Broker<'_> {
+    fn ready(&self) -> bool {
+        self.prepare()
+    }
+
+    fn begins(&self, task: Task) {
+        Broker::begins(self, task);
+    }
+
+    fn ended(&self, failed: bool) -> bool {
+        Broker::ended(self, failed)
+    }
+}
+
+/// Listens to the plugin until it hangs up.
 pub(super) fn listen(
     stream: UnixStream,
     project: &Path,
     host: &str,
-    ready: impl FnOnce() -> bool,
+    follow: &dyn Follow,
     events: &(dyn Fn(RunEvent) + Sync),
 ) -> Account {
     let mut account = Account::default();
-    let mut ready = Some(ready);
     let Ok(mut writer) = stream.try_clone() else { return account };
     // The plugin writes whole lines; the longest is bounded there.
     for line in BufReader::new(stream).lines() {
@@ -105,16 +132,16 @@ pub(super) fn listen(
                 continue;
             }
         };
+        let begins = matches!(told, Told::Playbook);
         let waits = matches!(told, Told::Play { .. } | Told::Task { .. } | Told::Stats { .. });
-        account.add(told, project, host, events);
+        account.add(told, project, host, follow, events);
         // The plugin goes on only when it is told to.
-        if waits && writer.write_all(b"ok\n").is_err() {
-            break;
-        }
-        if account.begun
-            && let Some(ready) = ready.take()
-            && (!ready() || writer.write_all(b"go\n").is_err())
-        {
+        let answered = match (begins, waits) {
+            (true, _) => follow.ready() && writer.write_all(b"go\n").is_ok(),
+            (_, true) => writer.write_all(b"ok\n").is_ok(),
+            _ => true,
+        };
+        if !answered {
             break;
         }
     }
@@ -122,7 +149,14 @@ pub(super) fn listen(
 }
 
 impl Account {
-    fn add(&mut self, told: Told, project: &Path, host: &str, events: &(dyn Fn(RunEvent) + Sync)) {
+    fn add(
+        &mut self,
+        told: Told,
+        project: &Path,
+        host: &str,
+        follow: &dyn Follow,
+        events: &(dyn Fn(RunEvent) + Sync),
+    ) {
         match told {
             Told::Playbook => self.begun = true,
             Told::Play { name, pattern } => {
@@ -134,22 +168,26 @@ impl Account {
                 self.matched = self.matched.saturating_sub(1);
                 self.play = None;
             }
-            Told::Task { name, action, source, handler } => {
+            Told::Task { name, action, source, handler, role } => {
                 if let Some(name) = self.play.take() {
                     events(RunEvent::Play { name });
                 }
-                events(RunEvent::Task { name, action, source: relative(&source, project), handler });
+                let source = relative(&source, project);
+                follow.begins(Task { name: name.clone(), source: source.clone(), role });
+                events(RunEvent::Task { name, action, source, handler });
             }
             Told::Result { host: on, name, source, status, seconds, detail } => {
                 let source = relative(&source, project);
                 let detail = detail.map(|failure| failure.to_string());
+                let mut replayed = false;
                 if on == host {
-                    self.count(&name, &source, status, detail.as_deref());
+                    replayed = follow.ended(matches!(status, TaskStatus::Failed | TaskStatus::Unreachable));
+                    self.count(&name, &source, status, replayed, detail.as_deref());
                 }
                 let shown =
                     matches!(status, TaskStatus::Failed | TaskStatus::Unreachable | TaskStatus::Ignored);
                 let detail = detail.filter(|_| shown);
-                events(RunEvent::Result { name, status, seconds, detail, source });
+                events(RunEvent::Result { name, status, replayed, seconds, detail, source });
             }
             Told::Deferred { service, state } => {
                 let pair = (service.clone(), state.clone());
@@ -170,9 +208,10 @@ impl Account {
         }
     }
 
-    fn count(&mut self, name: &str, source: &str, status: TaskStatus, detail: Option<&str>) {
+    fn count(&mut self, name: &str, source: &str, status: TaskStatus, replayed: bool, detail: Option<&str>) {
         if status != TaskStatus::Skipped {
             self.tasks += 1;
+            self.replayed += u64::from(replayed);
         }
         if status == TaskStatus::Changed {
             self.changed += 1;
@@ -199,13 +238,27 @@ mod tests {
     use super::*;
     use std::sync::Mutex;
 
+    struct Nobody;
+
+    impl Follow for Nobody {
+        fn ready(&self) -> bool {
+            true
+        }
+
+        fn begins(&self, _task: Task) {}
+
+        fn ended(&self, failed: bool) -> bool {
+            !failed
+        }
+    }
+
     fn account(lines: &str) -> (Account, Vec<RunEvent>, String) {
         let (mut plugin, ours) = UnixStream::pair().unwrap();
         let seen = Mutex::new(Vec::new());
         plugin.write_all(lines.as_bytes()).unwrap();
         plugin.shutdown(std::net::Shutdown::Write).unwrap();
         let account =
-            listen(ours, Path::new("/p"), "web0", || true, &|event| seen.lock().unwrap().push(event));
+            listen(ours, Path::new("/p"), "web0", &Nobody, &|event| seen.lock().unwrap().push(event));
         let mut answer = String::new();
         std::io::Read::read_to_string(&mut plugin, &mut answer).unwrap();
         (account, seen.into_inner().unwrap(), answer)
@@ -238,6 +291,7 @@ mod tests {
         ));
         assert_eq!(answer, "go\nok\nok\nok\nok\n");
         assert_eq!((account.tasks, account.changed, account.matched, account.ended), (2, 1, 1, true));
+        assert_eq!(account.replayed, 1);
         assert_eq!(account.failed.unwrap().source_line, "/q/x.yml:4");
         assert_eq!(events.len(), 5);
         assert_eq!(events[0], RunEvent::Play { name: "web".to_owned() });

@@ -7,15 +7,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use rootbuild_cache::Store;
+use rootbuild_cache::{Digest, Kind, Store};
 use rootbuild_playbooks::event::RunEvent;
 use rootbuild_playbooks::inputs::Project;
 use rootbuild_playbooks::run::{Outcome, PlaybookRun, RunError, Services, run};
 use rootbuild_playbooks::toolchain::{self, PINNED, Toolchain};
-use rootbuild_roots::Cancel;
 use rootbuild_roots::sandbox::{Network, Nspawn};
-use rootbuild_roots::working::RootMount;
+use rootbuild_roots::working::{RootMount, WorkingRoot};
+use rootbuild_roots::{Cancel, capture};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -74,27 +75,57 @@ pub(crate) fn debian() -> PathBuf {
     dir
 }
 
+/// The tree of a directory that is thrown away with the target directory only.
+pub(crate) fn tree_of(dir: &Path) -> Digest {
+    static ONCE: Mutex<()> = Mutex::new(());
+    let _once = ONCE.lock().unwrap();
+    let name = dir.with_extension("tree");
+    let store = store();
+    let _lock = store.lock("trees of tests", None, &|_| (), &|| false).unwrap();
+    if let Ok(Ok(digest)) = fs::read_to_string(&name).map(|text| text.parse::<Digest>())
+        && store.has_tree(&digest)
+    {
+        return digest;
+    }
+    let tree = capture::capture_directory(&store, dir, &Cancel::new()).unwrap();
+    store.sync().unwrap();
+    let digest = store.put_tree(&tree).unwrap();
+    fs::write(name, digest.to_string()).unwrap();
+    digest
+}
+
+/// A tree that is `base` with what `add` puts over it.
+pub(crate) fn changed(base: &Digest, add: &Path) -> Digest {
+    let working = WorkingRoot::on(&store(), base, &Cancel::new()).unwrap();
+    let RootMount::Overlay { upper, .. } = working.mount() else { panic!("no overlays here") };
+    assert!(Command::new("cp").arg("-a").arg(add.join(".")).arg(upper).status().unwrap().success());
+    working.finish(&store(), &Cancel::new()).unwrap()
+}
+
 /// An Ansible project and a root for it, both thrown away afterwards.
 pub(crate) struct Bench {
     pub(crate) dir: TempDir,
     pub(crate) run: PlaybookRun,
     pub(crate) cancel: Cancel,
+    base: Digest,
     events: Mutex<Vec<RunEvent>>,
+    ran: AtomicBool,
 }
 
 impl Bench {
-    /// An empty project over a fresh Debian root.
+    /// An empty project over a fresh Debian root. No journal is asked.
     pub(crate) fn new(version: &str) -> Self {
         Self::over(version, &debian())
     }
 
-    /// An empty project over an overlay on the given root.
+    /// An empty project over the given root.
     pub(crate) fn over(version: &str, base: &Path) -> Self {
         let dir = tempfile::Builder::new().prefix("bench-").tempdir_in(shared()).unwrap();
-        for name in ["project", "upper", "work", "scratch"] {
+        for name in ["project", "made"] {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
         let path = |name: &str| dir.path().join(name);
+        let base = tree_of(base);
         let run = PlaybookRun {
             root_name: "web".to_owned(),
             project: Project {
@@ -107,12 +138,8 @@ impl Bench {
             host: "web0".to_owned(),
             vars: json!({}),
             toolchain: toolchain(version),
-            root: RootMount::Overlay {
-                lowers: vec![base.to_owned()],
-                upper: path("upper"),
-                work: path("work"),
-            },
-            scratch: path("scratch"),
+            parent: base,
+            replay: false,
             cache: shared().join("cache"),
             network: Network::None,
             boot: false,
@@ -120,7 +147,7 @@ impl Bench {
             log: path("log"),
             verbosity: 0,
         };
-        Self { dir, run, cancel: Cancel::new(), events: Mutex::default() }
+        Self { dir, run, cancel: Cancel::new(), base, events: Mutex::default(), ran: AtomicBool::new(false) }
     }
 
     /// Writes a file of the project.
@@ -136,18 +163,60 @@ impl Bench {
         self.write("site.yml", text)
     }
 
-    /// Runs it. What the root's host tells of itself is in the events.
+    /// Runs it; what was [`Self::made`] before the first time is in the root from the beginning. What
+    /// the root's host tells of itself is in the events.
     pub(crate) fn go(&self) -> Result<Outcome, RunError> {
-        let result = run(&self.run, &Nspawn, &self.cancel, &|event| self.events.lock().unwrap().push(event));
-        if result.is_err() {
-            eprintln!("{}", self.log());
+        let (made, store) = (self.made(""), store());
+        let mut spec = self.run.clone();
+        if !self.ran.swap(true, Ordering::Relaxed) && fs::read_dir(&made).unwrap().next().is_some() {
+            spec.parent = changed(&spec.parent, &made);
         }
-        result
+        let told = |event| self.events.lock().unwrap().push(event);
+        match run(&spec, &store, &Nspawn, (&self.cancel).into(), &told) {
+            Ok(outcome) => {
+                self.show(&outcome.tree);
+                Ok(outcome)
+            }
+            Err(failed) => {
+                eprintln!("{}", self.log());
+                if let Some(RootMount::Overlay { upper, .. }) = failed.root.map(|root| root.mount()) {
+                    let _ = Command::new("cp").arg("-a").arg(upper.join(".")).arg(&made).status();
+                }
+                Err(failed.error)
+            }
+        }
+    }
+
+    /// Puts what a tree has and the base hasn't where [`Self::made`] finds it.
+    fn show(&self, tree: &Digest) {
+        let store = store();
+        let (base, tree) = (store.tree(&self.base).unwrap(), store.tree(tree).unwrap());
+        fs::remove_dir_all(self.made("")).unwrap();
+        fs::create_dir(self.made("")).unwrap();
+        for entry in tree.entries() {
+            let old = base.get(&entry.path);
+            let path = self.made(std::str::from_utf8(&entry.path).unwrap_or("odd"));
+            match &entry.kind {
+                _ if old.is_some_and(|old| old.kind == entry.kind) => {}
+                Kind::Directory => fs::create_dir_all(path).unwrap(),
+                Kind::File { object, .. } => {
+                    fs::create_dir_all(path.parent().unwrap()).unwrap();
+                    let mut file = fs::File::create(path).unwrap();
+                    std::io::copy(&mut store.open_object(object).unwrap(), &mut file).unwrap();
+                }
+                _ => {}
+            }
+        }
     }
 
     /// What was told so far.
     pub(crate) fn events(&self) -> Vec<RunEvent> {
         self.events.lock().unwrap().clone()
+    }
+
+    /// Forgets what was told.
+    pub(crate) fn forget(&self) {
+        self.events.lock().unwrap().clear();
     }
 
     /// Ansible's own output.
@@ -157,6 +226,6 @@ impl Bench {
 
     /// A file that the run has made in the root.
     pub(crate) fn made(&self, name: &str) -> PathBuf {
-        self.dir.path().join("upper").join(name)
+        self.dir.path().join("made").join(name.trim_start_matches('/'))
     }
 }

@@ -1,0 +1,481 @@
+//! The broker: one run's requests, the journals, and the root when it is needed.
+
+use std::collections::HashMap;
+use std::mem;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rootbuild_cache::{Digest, Store};
+use rootbuild_roots::working::{Snapshot, WorkingRoot};
+
+use super::agent::Ended;
+use super::answer::{Answer, LONGEST, Watched};
+use super::journal::{Entry, Journals, Known, Reply};
+use super::live::{Live, Lost, Maker};
+use super::names::Names;
+use super::request::{Identity, Request};
+use super::{Diverged, Replay, checkpoint, seal, state};
+use crate::run::{RunError, is_old};
+
+/// So much work takes longer than making a root, in milliseconds.
+const FAR_BEHIND: u64 = 500;
+
+/// Speaks with Ansible for a run.
+pub(crate) struct Broker<'a> {
+    pub(super) maker: &'a Maker<'a>,
+    journals: Journals,
+    /// Where Ansible keeps temporary files of its own.
+    own_files: &'a Path,
+    /// Ends Ansible.
+    kill: &'a (dyn Fn() + Sync),
+    inner: Mutex<Inner>,
+    pub(super) clients: Mutex<HashMap<u64, UnixStream>>,
+}
+
+/// A request that a journal has answered, and that the root doesn't know of yet.
+struct Pending {
+    request: Request,
+    identity: Identity,
+    reply: Reply,
+}
+
+/// Where a root can be made.
+pub(super) struct Anchor {
+    pub(super) tree: Digest,
+    pub(super) volatile: Option<Digest>,
+}
+
+/// The task that runs.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Task {
+    pub(crate) name: String,
+    pub(crate) source: String,
+    pub(crate) role: Option<String>,
+}
+
+/// What changes while a run goes on.
+pub(super) struct Inner {
+    /// What the root is now, by the requests.
+    pub(super) state: Digest,
+    /// What of the sandbox can be seen from inside.
+    pub(super) sandbox: Digest,
+    known: Known,
+    /// Everything of this run, for its journal.
+    pub(super) path: Vec<Entry>,
+    /// Whether there is something in it that no journal has.
+    pub(super) is_new: bool,
+    pub(super) names: Names,
+    /// The newest state that a root can be made in.
+    pub(super) anchor: Anchor,
+    /// What journals answered since the anchor; since it was in step, where there is a root.
+    pending: Vec<Pending>,
+    pub(super) live: Option<Live>,
+    /// Roots that were left too far behind.
+    retired: Vec<Live>,
+    /// Checkpoints made in this run, not durable yet.
+    pub(super) snapshots: Vec<Snapshot>,
+    /// Requests that are in the root just now.
+    under_way: u64,
+    task: Task,
+    /// How much of the path there was when the task began.
+    mark: usize,
+    /// The same, of the last task that failed.
+    failed: Option<usize>,
+    /// Requests of this task that the root answered, and that journals answered.
+    task_counts: (u64, u64),
+    /// Time in the root since the last checkpoint.
+    pub(super) since: Duration,
+    pub(super) snapshot_cost: Duration,
+    pub(super) counts: Replay,
+    /// Why nothing can be done any more.
+    fatal: Option<Lost>,
+    /// Why the run has to begin again, without journals.
+    again: Option<String>,
+}
+
+/// What a run came to.
+pub(crate) struct Finished {
+    /// The layer's tree, if it was asked for.
+    pub(crate) tree: Option<Digest>,
+    /// The root of a run that failed.
+    pub(crate) working: Option<WorkingRoot>,
+    pub(crate) counts: Replay,
+}
+
+/// A request can't be answered.
+pub(super) struct Refused;
+
+impl<'a> Broker<'a> {
+    /// A broker for a run on `parent`. With `ask` the journals are asked; with and without, this
+    /// run's is written.
+    pub(crate) fn new(
+        maker: &'a Maker<'a>,
+        ask: bool,
+        own_files: &'a Path,
+        kill: &'a (dyn Fn() + Sync),
+        warn: &dyn Fn(String),
+    ) -> Result<Self, RunError> {
+        let run = maker.run;
+        let age = if is_old(&run.toolchain.version) { "old" } else { "new" };
+        let sandbox = state::sandbox(run, age);
+        let initial = state::initial(&run.parent, &sandbox);
+        let home = maker.store.dir().join("replays");
+        let journals =
+            Journals::of(maker.store, &initial).map_err(RunError::io("use the journals in", &home))?;
+        let known = if ask { journals.known(warn) } else { Known::default() };
+        let inner = Inner {
+            state: initial,
+            sandbox,
+            known,
+            path: Vec::new(),
+            is_new: false,
+            names: Names::default(),
+            anchor: Anchor { tree: run.parent, volatile: None },
+            pending: Vec::new(),
+            live: None,
+            retired: Vec::new(),
+            snapshots: Vec::new(),
+            under_way: 0,
+            task: Task::default(),
+            mark: 0,
+            failed: None,
+            task_counts: (0, 0),
+            since: Duration::ZERO,
+            snapshot_cost: Duration::ZERO,
+            counts: Replay::default(),
+            fatal: None,
+            again: None,
+        };
+        Ok(Self { maker, journals, own_files, kill, inner: Mutex::new(inner), clients: Mutex::default() })
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the root if it is clear that it will be needed; whether all is well.
+    pub(crate) fn prepare(&self) -> bool {
+        let mut inner = self.lock();
+        !inner.known.is_empty() || self.be_live(&mut inner).is_ok()
+    }
+
+    /// A task begins; everything of the one before is done.
+    pub(crate) fn begins(&self, task: Task) {
+        let mut inner = self.lock();
+        if inner.in_step() && inner.under_way == 0 {
+            let role_ends = inner.task.role != task.role;
+            checkpoint::consider(self, &mut inner, role_ends);
+        }
+        inner.mark = inner.path.len();
+        inner.task_counts = (0, 0);
+        inner.task = task;
+    }
+
+    /// A task has ended; whether the root had no part in it.
+    pub(crate) fn ended(&self, failed: bool) -> bool {
+        let mut inner = self.lock();
+        if failed {
+            inner.failed = Some(inner.mark);
+        }
+        match inner.task_counts {
+            (0, 0) => !inner.in_step(),
+            (live, _) => live == 0,
+        }
+    }
+
+    /// Why the run has to begin again without journals, if it has to.
+    pub(crate) fn again(&self) -> Option<String> {
+        self.lock().again.clone()
+    }
+
+    /// Answers a request. The answer's frames, unless they were sent to `client` as they came.
+    pub(super) fn request(&self, request: Request, client: &UnixStream) -> Result<Option<Vec<u8>>, Refused> {
+        let mut inner = self.lock();
+        if inner.fatal.is_some() || inner.again.is_some() {
+            return Err(Refused);
+        }
+        if inner.under_way > 0 {
+            inner.end("two requests at once");
+        }
+        let tracked = inner.counts.journal_ended.is_none();
+        let state = inner.state;
+        inner.names.see_files(self.own_files);
+        let request = request.canonical(&mut inner.names, tracked.then_some(&state));
+        let identity = match tracked.then(|| request.identity(&self.journals.secret, &state)).transpose() {
+            Ok(identity) => identity,
+            Err(_) => {
+                inner.end("a request that couldn't be kept");
+                None
+            }
+        };
+        let request = match &identity {
+            Some(identity) => match inner.replay(request, identity, self.maker.store) {
+                Ok(frames) => return Ok(Some(frames)),
+                Err(request) => request,
+            },
+            None => request,
+        };
+        self.be_live(&mut inner)?;
+        let agent = inner.live.as_mut().and_then(|live| live.agent().ok());
+        let (Some(mut agent), Ok(head)) = (agent, request.head(&inner.names)) else {
+            inner.end("the agent couldn't be reached");
+            return Err(Refused);
+        };
+        let data = request.data(&inner.names);
+        inner.under_way += 1;
+        drop(inner);
+
+        let began = std::time::Instant::now();
+        let result = agent.ask(head, data, Some(client));
+        let took = began.elapsed();
+
+        let mut inner = self.lock();
+        inner.under_way -= 1;
+        inner.counts.live += 1;
+        inner.task_counts.0 += 1;
+        inner.since += took;
+        let (answer, watched) = match result {
+            Err(error) => {
+                tracing::debug!(%error, "a request was given up");
+                inner.end("a request was given up");
+                return Err(Refused);
+            }
+            Ok(Ended::Streamed) => {
+                inner.end("an answer was too long to be kept");
+                inner.give_back(agent);
+                return Ok(None);
+            }
+            Ok(Ended::Answer(answer, watched)) => (answer, watched),
+        };
+        inner.give_back(agent);
+        let answer = answer.canonical(&request, &mut inner.names);
+        let pure = inner.saw(watched);
+        if let Some(identity) = identity.filter(|_| inner.counts.journal_ended.is_none()) {
+            inner.record(&identity, &answer, pure, took);
+        }
+        Ok(Some(answer.send(&request, &inner.names)))
+    }
+
+    /// Makes the root, or brings it up to date.
+    pub(super) fn be_live(&self, inner: &mut Inner) -> Result<(), Refused> {
+        if inner.fatal.is_some() || inner.again.is_some() {
+            return Err(Refused);
+        }
+        if inner.live.is_none() {
+            let volatile =
+                match inner.anchor.volatile.map(|digest| checkpoint::volatile(self.maker.store, &digest)) {
+                    None => None,
+                    Some(Ok(image)) => Some(image),
+                    Some(Err(error)) => {
+                        return self.begin_again(inner, format!("a checkpoint can't be used: {error}"));
+                    }
+                };
+            let parent = self.maker.run.parent;
+            let near = (inner.anchor.tree != parent).then_some(&parent);
+            match self.maker.make(&inner.anchor.tree, near, volatile.as_deref()) {
+                Ok(live) => inner.live = Some(live),
+                // Whatever is wrong with a checkpoint, the parent can still be had.
+                Err(lost) if near.is_some() && self.maker.wait.cancel.check().is_ok() => {
+                    return self.begin_again(inner, format!("a checkpoint can't be used: {}", lost.error));
+                }
+                Err(lost) => {
+                    inner.fatal = Some(lost);
+                    (self.kill)();
+                    return Err(Refused);
+                }
+            }
+        }
+        for Pending { request, identity, reply } in mem::take(&mut inner.pending) {
+            inner.counts.resent += 1;
+            let before = seal::open(&identity.seal, &reply.sealed).and_then(|bytes| Answer::decode(&bytes));
+            let now = inner.resend(&request);
+            match (before, now) {
+                (Some(before), Some(now)) if now.agrees(&before) => {}
+                _ => return self.begin_again(inner, "a request ended otherwise than before".to_owned()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives up this run: the next one asks no journal.
+    fn begin_again(&self, inner: &mut Inner, why: String) -> Result<(), Refused> {
+        inner.again = Some(why);
+        (self.kill)();
+        Err(Refused)
+    }
+
+    /// Ends the run: with its tree if it was a success, with its root if not and `keep` says so.
+    pub(crate) fn finish(&self, success: bool, keep: bool) -> Result<Finished, Lost> {
+        let mut inner = self.lock();
+        let finished = self.close(&mut inner, success, keep);
+        let (live, retired) = (inner.live.take(), mem::take(&mut inner.retired));
+        for live in live.into_iter().chain(retired) {
+            // Of no more use. How it ends is of no interest.
+            let _ = self.maker.stop(live);
+        }
+        let finished = finished?;
+        if inner.again.is_none() && finished.working.as_ref().is_none_or(|_| !success) {
+            if !success {
+                let mark = inner.failed.unwrap_or(inner.mark);
+                inner.path.truncate(mark);
+            }
+            if let Err(error) = self.keep(&mut inner) {
+                tracing::warn!(%error, "the journal can't be kept");
+            }
+        }
+        Ok(finished)
+    }
+
+    fn close(&self, inner: &mut Inner, success: bool, keep: bool) -> Result<Finished, Lost> {
+        let counts = |inner: &Inner| inner.counts.clone();
+        if let Some(lost) = inner.fatal.take() {
+            return Err(lost);
+        }
+        if !success {
+            let working = if keep && self.be_live(inner).is_ok() {
+                match inner.live.take() {
+                    Some(live) => match self.maker.stop(live) {
+                        Ok(working) => Some(working),
+                        Err(lost) => return Err(lost),
+                    },
+                    None => None,
+                }
+            } else {
+                None
+            };
+            if let Some(lost) = inner.fatal.take() {
+                return Err(lost);
+            }
+            return Ok(Finished { tree: None, working, counts: counts(inner) });
+        }
+        let tracked = inner.counts.journal_ended.is_none();
+        let end = inner.known.end(&inner.state).filter(|_| tracked);
+        if let Some(tree) = end.copied().filter(|tree| self.maker.store.has_tree(tree)) {
+            inner.path.push(Entry::End { state: inner.state, tree });
+            return Ok(Finished { tree: Some(tree), working: None, counts: counts(inner) });
+        }
+        if self.be_live(inner).is_err() {
+            return match inner.fatal.take() {
+                Some(lost) => Err(lost),
+                None => Ok(Finished { tree: None, working: None, counts: counts(inner) }),
+            };
+        }
+        let Some(live) = inner.live.take() else { return Err(RunError::Silent.into()) };
+        let working = self.maker.stop(live)?;
+        let tree = working.finish(self.maker.store, self.maker.wait.cancel).map_err(RunError::from)?;
+        if tracked {
+            inner.path.push(Entry::End { state: inner.state, tree });
+            inner.is_new = true;
+        }
+        Ok(Finished { tree: Some(tree), working: None, counts: counts(inner) })
+    }
+
+    /// Writes the journal, after everything that it names.
+    fn keep(&self, inner: &mut Inner) -> Result<(), RunError> {
+        if !inner.is_new || inner.path.is_empty() {
+            return Ok(());
+        }
+        checkpoint::keep(self.maker.store, &mem::take(&mut inner.snapshots))?;
+        let home = self.maker.store.dir().join("replays");
+        self.journals.add(&inner.path).map_err(RunError::io("write a journal in", &home))
+    }
+}
+
+impl Inner {
+    /// Whether there is a root, and it is what Ansible believes.
+    pub(super) fn in_step(&self) -> bool {
+        self.live.is_some() && self.pending.is_empty() && self.again.is_none() && self.fatal.is_none()
+    }
+
+    /// From here on nothing can be replayed. What came before can.
+    pub(super) fn end(&mut self, why: &str) {
+        if self.counts.journal_ended.is_none() {
+            self.counts.journal_ended = Some(why.to_owned());
+        }
+    }
+
+    fn give_back(&mut self, agent: super::agent::Agent) {
+        if let Some(live) = &mut self.live {
+            live.give_back(agent);
+        }
+    }
+
+    /// The frames of the answer that a journal has; else the request.
+    fn replay(&mut self, request: Request, identity: &Identity, store: &Store) -> Result<Vec<u8>, Request> {
+        let found = self.known.reply(&self.state, &identity.digest).and_then(|reply| {
+            let bytes = seal::open(&identity.seal, &reply.sealed)?;
+            Some((reply.clone(), Answer::decode(&bytes)?))
+        });
+        let Some((reply, answer)) = found else {
+            if !self.known.is_empty() && self.counts.diverged.is_none() {
+                self.counts.diverged = Some(Diverged {
+                    task: self.task.name.clone(),
+                    source: self.task.source.clone(),
+                    why: request.what().to_owned(),
+                });
+            }
+            return Err(request);
+        };
+        self.counts.answered += 1;
+        self.task_counts.1 += 1;
+        let frames = answer.send(&request, &self.names);
+        let entry = Entry::Request { state: self.state, request: identity.digest, reply: reply.clone() };
+        self.path.push(entry);
+        if reply.next != self.state {
+            self.state = reply.next;
+            self.pending.push(Pending { request, identity: identity.clone(), reply });
+            self.pass_checkpoint(store);
+        }
+        Ok(frames)
+    }
+
+    /// If a checkpoint is known at this state, it is the state; without a root, one can be made there.
+    fn pass_checkpoint(&mut self, store: &Store) {
+        let Some(checkpoint) = self.known.checkpoint(&self.state).cloned() else { return };
+        self.path.push(Entry::Checkpoint { state: self.state, checkpoint: checkpoint.clone() });
+        self.state = checkpoint.canonical;
+        // A root that isn't far behind is brought up to date faster than another one is made.
+        let behind: u64 = self.pending.iter().map(|it| u64::from(it.reply.millis)).sum();
+        if (self.live.is_none() || behind > FAR_BEHIND) && store.has_tree(&checkpoint.tree) {
+            self.retired.extend(self.live.take());
+            self.anchor = Anchor { tree: checkpoint.tree, volatile: checkpoint.volatile };
+            self.pending.clear();
+        }
+    }
+
+    /// Takes what the agent tells after a request; whether the request left the root as it was.
+    fn saw(&mut self, watched: Watched) -> bool {
+        self.live.as_mut().is_some_and(|live| checkpoint::is_pure(live, watched))
+    }
+
+    fn record(&mut self, identity: &Identity, answer: &Answer, pure: bool, took: Duration) {
+        let bytes = answer.encode();
+        if bytes.len() > LONGEST {
+            return self.end("an answer was too long to be kept");
+        }
+        let Some(sealed) = seal::seal(&identity.seal, &bytes) else {
+            return self.end("an answer that can't be kept");
+        };
+        let next = if pure { self.state } else { state::after(&self.state, &identity.digest) };
+        let millis = u32::try_from(took.as_millis()).unwrap_or(u32::MAX);
+        let reply = Reply { next, millis, sealed };
+        self.path.push(Entry::Request { state: self.state, request: identity.digest, reply });
+        self.is_new = true;
+        self.state = next;
+    }
+
+    /// Sends a request to the root that a journal has answered already.
+    fn resend(&mut self, request: &Request) -> Option<Answer> {
+        let head = request.head(&self.names).ok()?;
+        let live = self.live.as_mut()?;
+        let mut agent = live.agent().ok()?;
+        let ended = agent.ask(head, request.data(&self.names), None).ok()?;
+        live.give_back(agent);
+        let Ended::Answer(answer, watched) = ended else { return None };
+        let answer = answer.canonical(request, &mut self.names);
+        self.saw(watched);
+        Some(answer)
+    }
+}

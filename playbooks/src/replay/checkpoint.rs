@@ -1,0 +1,113 @@
+//! Looking at the root: whether a request changed it, and what it is at a checkpoint.
+
+use std::io::{self, Read};
+use std::time::{Duration, Instant};
+
+use rootbuild_cache::{Digest, Store};
+use rootbuild_roots::working::Snapshot;
+
+use super::answer::Watched;
+use super::broker::{Broker, Inner};
+use super::journal::{Checkpoint, Entry};
+use super::live::Live;
+use super::state;
+use crate::run::RunError;
+
+/// With more changed names than this, requests aren't looked after one by one.
+const MOST_NAMES: usize = 4000;
+
+/// So much work in the root is worth a checkpoint.
+const LONG: Duration = Duration::from_secs(2);
+
+/// Work that takes so much longer than a checkpoint is worth one, where what comes next may be known.
+const TIMES: u32 = 20;
+
+/// Less work isn't.
+const SHORT: Duration = Duration::from_millis(20);
+
+/// Takes what the agent told after a request; whether the request left everything as it was.
+pub(super) fn is_pure(live: &mut Live, watched: Watched) -> bool {
+    let quiet = |watched: &Watched| watched.strays == Some(0) && watched.volatile.is_some();
+    let same = quiet(&watched) && quiet(&live.watched) && watched.volatile == live.watched.volatile;
+    live.watched = watched;
+    // With something running in the background the next look would tell nothing.
+    let now = if quiet(&live.watched) { live.working.fingerprint(MOST_NAMES).ok().flatten() } else { None };
+    let before = std::mem::replace(&mut live.fingerprint, now);
+    same && before.is_some() && before == now
+}
+
+/// Makes a checkpoint between two tasks if it is worth it.
+pub(super) fn consider(broker: &Broker<'_>, inner: &mut Inner, role_ends: bool) {
+    let diverged = inner.counts.diverged.is_some();
+    let worth = inner.since > LONG
+        || role_ends && inner.since > SHORT
+        || diverged && inner.since > SHORT.max(inner.snapshot_cost * TIMES);
+    if !worth || inner.counts.journal_ended.is_some() || broker.maker.run.boot {
+        return;
+    }
+    let began = Instant::now();
+    match make(broker, inner) {
+        Ok(true) => {
+            inner.since = Duration::ZERO;
+            inner.counts.checkpoints += 1;
+        }
+        Ok(false) => {}
+        Err(error) => tracing::warn!(%error, "a checkpoint can't be made"),
+    }
+    inner.snapshot_cost = began.elapsed();
+}
+
+fn make(broker: &Broker<'_>, inner: &mut Inner) -> Result<bool, RunError> {
+    let Some(live) = inner.live.as_mut() else { return Ok(false) };
+    if live.watched.strays != Some(0) || live.watched.volatile.is_none() {
+        return Ok(false);
+    }
+    let (store, cancel) = (broker.maker.store, broker.maker.wait.cancel);
+    let talk = |error: io::Error| RunError::io("talk to the agent through", &broker.maker.scratch)(error);
+    let mut volatile = None;
+    let mut name = None;
+    if live.watched.volatile != live.pristine {
+        let mut agent = live.agent().map_err(talk)?;
+        let saved = agent.save().map_err(talk)?;
+        live.give_back(agent);
+        let (image, digest) = match saved {
+            Ok(saved) => saved,
+            Err(why) => {
+                tracing::debug!(why, "no checkpoint here");
+                return Ok(false);
+            }
+        };
+        let object = store.put_object_bytes(&image).map_err(rootbuild_roots::working::WorkingError::from)?;
+        (volatile, name) = (Some(object), Some(digest));
+    }
+    let Some(snapshot) = live.working.snapshot(store, cancel)? else { return Ok(false) };
+    let tree = snapshot.digest();
+    let canonical = state::checkpoint(&tree, name.as_deref(), &inner.sandbox);
+    if canonical != inner.state {
+        let checkpoint = Checkpoint { canonical, tree, volatile };
+        inner.path.push(Entry::Checkpoint { state: inner.state, checkpoint });
+        inner.state = canonical;
+        inner.is_new = true;
+        inner.snapshots.push(snapshot);
+    }
+    Ok(true)
+}
+
+/// Makes checkpoints durable, and what they name.
+pub(super) fn keep(store: &Store, snapshots: &[Snapshot]) -> Result<(), RunError> {
+    if snapshots.is_empty() {
+        return Ok(());
+    }
+    store.sync().map_err(rootbuild_roots::working::WorkingError::from)?;
+    for snapshot in snapshots {
+        snapshot.keep(store)?;
+    }
+    Ok(())
+}
+
+/// What dies with a sandbox, as a checkpoint kept it.
+pub(super) fn volatile(store: &Store, object: &Digest) -> io::Result<Vec<u8>> {
+    let mut image = Vec::new();
+    store.open_object(object).map_err(io::Error::other)?.read_to_end(&mut image)?;
+    Ok(image)
+}

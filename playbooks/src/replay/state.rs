@@ -1,0 +1,50 @@
+//! Names for what a root is at a point of a run.
+//!
+//! The first state is the parent's tree and everything of the sandbox that can be seen from inside. Each
+//! request leads to the state H(state, request), unless it left the root as it was. At a checkpoint
+//! the root is looked at, and from there on the state is what was found, however it was come to.
+
+use rootbuild_cache::{Digest, KeyHasher};
+use rootbuild_roots::sandbox::Network;
+
+use crate::run::PlaybookRun;
+
+/// Raised when what replaying means changes: names, states, what a journal leaves out.
+const REPLAY_VERSION: u32 = 1;
+
+/// What of the sandbox can be seen from inside.
+pub(super) fn sandbox(run: &PlaybookRun, agent: &str) -> Digest {
+    let mut hasher = KeyHasher::new("replay sandbox", REPLAY_VERSION);
+    hasher
+        .text("host", &run.host)
+        .text("network", if run.network == Network::Host { "host" } else { "none" })
+        .text("boot", if run.boot { "yes" } else { "no" })
+        .text("agent", agent)
+        .number("protocol", super::wire::PROTOCOL);
+    hasher.finish()
+}
+
+/// The state in which a run begins.
+pub(super) fn initial(parent: &Digest, sandbox: &Digest) -> Digest {
+    KeyHasher::new("replay begins", REPLAY_VERSION)
+        .digest("parent", parent)
+        .digest("sandbox", sandbox)
+        .finish()
+}
+
+/// The state after a request that may have changed something.
+pub(super) fn after(state: &Digest, request: &Digest) -> Digest {
+    KeyHasher::new("replay request", REPLAY_VERSION)
+        .digest("state", state)
+        .digest("request", request)
+        .finish()
+}
+
+/// The state at a checkpoint.
+pub(super) fn checkpoint(tree: &Digest, volatile: Option<&str>, sandbox: &Digest) -> Digest {
+    KeyHasher::new("replay checkpoint", REPLAY_VERSION)
+        .digest("tree", tree)
+        .text("volatile", volatile.unwrap_or_default())
+        .digest("sandbox", sandbox)
+        .finish()
+}
