@@ -1,7 +1,14 @@
-//! What a playbook may read. Coarse: the whole project, and what its configuration names outside.
+//! What a playbook read, where its run could be traced; else what it may read, coarsely: the whole project,
+//! and what its configuration names outside.
 
-mod digest;
+pub(crate) mod digest;
+mod filter;
+mod names;
 mod outside;
+mod reader;
+mod scope;
+mod stats;
+mod traced;
 mod walk;
 
 use std::collections::BTreeSet;
@@ -12,7 +19,33 @@ use rayon::prelude::*;
 use rootbuild_cache::Input;
 
 use crate::config::Config;
+use filter::Filter;
+pub use reader::{Reader, cache_in};
+pub use scope::scope;
+pub use traced::Traced;
 use walk::{Entry, Found, LeftOut};
+
+/// The kinds of inputs.
+pub mod kind {
+    /// A file: its content and its permissions.
+    pub const FILE: &str = "file";
+    /// Something that was looked for and wasn't there.
+    pub const ABSENT: &str = "absent";
+    /// Something that was looked for and not read: its type, of files also the permissions.
+    pub const EXISTS: &str = "exists";
+    /// A symbolic link: what it leads to.
+    pub const LINK: &str = "link";
+    /// A directory: the names in it and their types.
+    pub const DIRECTORY: &str = "directory";
+    /// What the run has left in the project.
+    pub const OUTPUT: &str = "output";
+    /// A variable of the caller's environment.
+    pub const ENVIRONMENT: &str = "environment";
+    /// The interpreter that Ansible runs with, which stands for the host's operating system.
+    pub const PYTHON: &str = "python";
+    /// The names of everything that a playbook (the input's name) may read; where nothing was traced.
+    pub const PROJECT: &str = "project";
+}
 
 /// Inputs couldn't be read.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +102,17 @@ pub fn inputs(project: &Project, playbook: &Path) -> Result<Vec<Input>, InputsEr
     let mut inputs: Vec<Input> = entries.into_par_iter().map(digest::input).collect::<Result<_, _>>()?;
     inputs.sort_by(|a, b| (&a.kind, &a.name).cmp(&(&b.kind, &b.name)));
     Ok(inputs)
+}
+
+/// The inputs of a run that couldn't be traced: everything that the playbook may read, and that there is
+/// nothing else. `inputs` are those of [`inputs`].
+#[must_use]
+pub fn whole(project: &Project, playbook: &Path, mut inputs: Vec<Input>) -> Vec<Input> {
+    let name = names::Names::of(&project.dir).name(playbook);
+    let digest = Some(reader::names_of(&inputs));
+    inputs.push(Input { kind: kind::PROJECT.to_owned(), name, digest });
+    inputs.sort_by(|a, b| (&a.kind, &a.name).cmp(&(&b.kind, &b.name)));
+    inputs
 }
 
 /// What the project may put in the place of Ansible's own Python.
@@ -133,7 +177,7 @@ fn left_out(project: &Project, config: &Config) -> LeftOut {
 }
 
 /// The path without `.` and `..`, by text alone.
-fn plain(path: &Path) -> PathBuf {
+pub(crate) fn plain(path: &Path) -> PathBuf {
     use std::path::Component;
     let mut plain = PathBuf::new();
     for component in path.components() {

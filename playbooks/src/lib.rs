@@ -7,3 +7,4 @@ pub mod replay;
 pub mod run;
 mod runtime;
 pub mod toolchain;
+pub mod trace;

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use rootbuild_cache::{Digest, Input, KeyHasher};
 
-use super::InputsError;
 use super::walk::{Entry, Kind};
+use super::{InputsError, names};
 
 /// Bumped when the same file would get another digest.
 const VERSION: u32 = 2;
@@ -28,14 +28,11 @@ pub(super) fn input(entry: Entry) -> Result<Input, InputsError> {
         }
         Kind::Dir => ("directory", Digest::of(b"")),
     };
-    // Names that are no UTF-8 stay apart from each other, and can still be shown.
-    let name = name
-        .to_str()
-        .map_or_else(|| name.as_os_str().as_bytes().escape_ascii().to_string(), ToOwned::to_owned);
-    Ok(Input { kind: kind.to_owned(), name, digest: Some(digest) })
+    Ok(Input { kind: kind.to_owned(), name: names::text(&name), digest: Some(digest) })
 }
 
-fn file(path: &Path) -> Result<Digest, InputsError> {
+/// The digest of a file: its content and its permissions.
+pub(crate) fn file(path: &Path) -> Result<Digest, InputsError> {
     let failed = |error| InputsError::io("read", path)(error);
     let mut file = File::open(path).map_err(failed)?;
     // All of them: `mode: preserve` hands them on.

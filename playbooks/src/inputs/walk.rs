@@ -11,13 +11,13 @@ use walkdir::{DirEntry, WalkDir};
 use super::InputsError;
 
 /// Directories of version control, at the project's top. Anywhere else they are somebody's data.
-const VERSION_CONTROL: &[&str] = &[".git", ".hg", ".svn", ".bzr"];
+pub(super) const VERSION_CONTROL: &[&str] = &[".git", ".hg", ".svn", ".bzr"];
 
 /// Where Python keeps compiled code, beside its sources.
-const COMPILED: &str = "__pycache__";
+pub(super) const COMPILED: &str = "__pycache__";
 
 /// Directories whose content goes into roots as it is, whatever it is called.
-const VERBATIM: &[&str] = &["files", "templates"];
+pub(super) const VERBATIM: &[&str] = &["files", "templates"];
 
 /// Paths that are no inputs, however they are spelt.
 #[derive(Debug, Default)]
@@ -45,6 +45,16 @@ impl LeftOut {
             left_out.paths.insert(path);
         }
         left_out
+    }
+
+    /// Every spelling of each of them.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        self.paths.iter()
+    }
+
+    /// Whether the path is one of them, or below one.
+    pub(super) fn covers(&self, path: &Path) -> bool {
+        !self.paths.is_empty() && path.ancestors().any(|path| self.paths.contains(path))
     }
 
     fn has(&self, path: &Path, is_dir: bool) -> bool {
