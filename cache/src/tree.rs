@@ -137,6 +137,16 @@ impl Tree {
         Ok(Self::build_like(base, entries)?)
     }
 
+    /// The digest of the tree that `entries` make together with what is below the directories that are
+    /// `known`: of those only they themselves are among the entries, and nothing below them has a
+    /// hardlink elsewhere.
+    pub fn digest_of(
+        entries: Vec<Entry>,
+        known: &std::collections::HashMap<Vec<u8>, Digest>,
+    ) -> crate::Result<Digest> {
+        Ok(Self::hash_known(entries, known)?)
+    }
+
     /// All entries in order, the root directory first.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
@@ -158,12 +168,15 @@ impl Tree {
     /// All entries below `path`, itself included, in order. Empty where there is no such entry.
     #[must_use]
     pub fn subtree(&self, path: &[u8]) -> &[Entry] {
+        &self.entries[self.range(path)]
+    }
+
+    /// Where [`Tree::subtree`] stands among all entries.
+    #[must_use]
+    pub fn range(&self, path: &[u8]) -> std::ops::Range<usize> {
         match self.position(path) {
-            None => &[],
-            Some(index) => match self.directory_at(index) {
-                Some(directory) => &self.entries[index..directory.end()],
-                None => &self.entries[index..=index],
-            },
+            None => 0..0,
+            Some(index) => index..self.directory_at(index).map_or(index + 1, Directory::end),
         }
     }
 

@@ -11,6 +11,7 @@ use rootbuild_cache::{Store, Tree};
 use rootbuild_roots::Cancel;
 use rootbuild_roots::capture::{capture_directory, capture_overlay};
 use rootbuild_roots::checkout::checkout;
+use rootbuild_roots::working::{RootMount, WorkingRoot};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -30,7 +31,7 @@ fn main() -> Outcome<()> {
         timed("capture, content known", || Ok(capture_directory(&store, root, &cancel)?))?;
     }
     timed("load tree", || Ok(store.tree(&tree.digest())?))?;
-    for number in 0..3 {
+    for number in 0..1 {
         timed("cp -a", || copy(root, &work.join(format!("cp{number}"))))?;
         let target = work.join(format!("checkout{number}"));
         fs::create_dir(&target)?;
@@ -39,10 +40,32 @@ fn main() -> Outcome<()> {
         timed("remove", || Ok(rootbuild_cache::remove_tree(&target)?))?;
         rootbuild_cache::remove_tree(&work.join(format!("cp{number}")))?;
     }
-    let upper = upper_side(&tree, work)?;
+    let upper = work.join("upper");
+    fs::create_dir(&upper)?;
+    change(&tree, &upper)?;
     for _ in 0..5 {
         timed("overlay capture of 200 changes", || Ok(capture_overlay(&store, &tree, &upper, &cancel)?))?;
     }
+    snapshots(&store, &tree, &cancel)
+}
+
+/// What a step's root costs while it is worked on.
+fn snapshots(store: &Store, tree: &Tree, cancel: &Cancel) -> Outcome<()> {
+    let working = timed("working root", || Ok(WorkingRoot::on(store, &tree.digest(), cancel)?))?;
+    let RootMount::Overlay { upper, .. } = working.mount() else { return Err("no overlay here".into()) };
+    timed("fingerprint of nothing", || Ok(working.fingerprint(10_000)?))?;
+    change(tree, &upper)?;
+    timed("fingerprint of 200 changes", || Ok(working.fingerprint(10_000)?))?;
+    timed("first snapshot of 200 changes", || Ok(working.snapshot(store, cancel)?))?;
+    let mut last = None;
+    for number in 0..5 {
+        fs::write(upper.join("more"), number.to_string())?;
+        last = timed("snapshot, one more change", || Ok(working.snapshot(store, cancel)?))?;
+    }
+    timed("snapshot, no more changes", || Ok(working.snapshot(store, cancel)?))?;
+    timed("fingerprint", || Ok(working.fingerprint(10_000)?))?;
+    let last = last.ok_or("no snapshot")?;
+    timed("keep a snapshot", || Ok(last.keep(store)?))?;
     Ok(())
 }
 
@@ -68,10 +91,8 @@ fn copy(from: &Path, to: &Path) -> Outcome<()> {
     if status.success() { Ok(()) } else { Err("cp failed".into()) }
 }
 
-/// An upper side with 200 changed files in as many places as there are.
-fn upper_side(tree: &Tree, work: &Path) -> Outcome<PathBuf> {
-    let upper = work.join("upper");
-    fs::create_dir(&upper)?;
+/// 200 changed files, in as many places as there are, in an upper side.
+fn change(tree: &Tree, upper: &Path) -> Outcome<()> {
     let files = tree.entries().iter().filter(|it| matches!(it.kind, rootbuild_cache::Kind::File { .. }));
     let files: Vec<_> = files.collect();
     for number in 0..200 {
@@ -82,5 +103,5 @@ fn upper_side(tree: &Tree, work: &Path) -> Outcome<PathBuf> {
         }
         fs::write(path, format!("changed {number}"))?;
     }
-    Ok(upper)
+    Ok(())
 }

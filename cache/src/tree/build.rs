@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use crate::digest::Digest;
+
 use super::merkle::{self, Directory};
 use super::{Entry, Kind, Meta, Tree, base_name, compare_paths, parent_path, paths};
 
@@ -90,6 +92,18 @@ impl Tree {
         let directories = find_directories(&entries)?;
         let directories = merkle::hash_like(&entries, directories, base, &same);
         Ok(Self { entries, directories })
+    }
+
+    /// [`Tree::digest_of`], with the error as it is.
+    pub(super) fn hash_known(
+        mut entries: Vec<Entry>,
+        known: &HashMap<Vec<u8>, Digest>,
+    ) -> Result<Digest, TreeError> {
+        normalise(&mut entries)?;
+        check_all(&entries, |_| false)?;
+        let directories = find_directories(&entries)?;
+        let known = |it: &Directory| known.get(&entries[it.index()].path).copied();
+        Ok(merkle::hash_but(&entries, directories, known)[0].digest())
     }
 
     /// A tree from entries that should be in canonical order and form already; that is checked.

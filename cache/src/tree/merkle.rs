@@ -88,7 +88,7 @@ pub(super) fn hash_like(
 }
 
 /// Fills in the digests of `directories`, but for those that are `known`.
-fn hash_but(
+pub(super) fn hash_but(
     entries: &[Entry],
     mut directories: Vec<Directory>,
     known: impl Fn(&Directory) -> Option<Digest>,

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rootbuild_cache::{Entry, Kind, Meta, Store, Tree};
+use rootbuild_cache::{Digest, Entry, Kind, Meta, Store, Tree};
 
 use crate::cancel::{Cancel, Cancelled};
 use scan::{Found, What};
@@ -163,6 +163,11 @@ impl UpperSide {
         let (entries, shown) = overlay::merge(lower, &self.found, &self.path)?;
         let tree = Tree::from_entries_like(lower, entries)?;
         Ok(Captured { tree, sockets: sockets(&self.found), shown })
+    }
+
+    /// The digest of the merged view over `lower`, sooner than by merging.
+    pub(crate) fn digest(&self, lower: &Tree) -> Result<Digest, CaptureError> {
+        overlay::digest(lower, &self.found, &self.path)
     }
 
     /// Whether nothing differs, times included.

@@ -10,7 +10,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rootbuild_cache::{Entry, Kind, Tree};
+use rootbuild_cache::{Digest, Entry, Kind, Tree};
 
 use super::scan::{AGAIN, Found, What};
 use super::{CaptureError, Group, Groups, subtrees_of};
@@ -46,41 +46,18 @@ pub(super) fn merge(
     found: &[Found],
     upper: &Path,
 ) -> Result<(Vec<Entry>, Shown), CaptureError> {
-    let mut merge = Merge {
-        lower,
-        found,
-        names: by_parent(found),
-        linked: linked(lower),
-        kinds: kinds(found),
-        groups: Groups::default(),
-        entries: Vec::with_capacity(lower.entries().len() + found.len()),
-        shown: Shown::default(),
-    };
-    let Some(top) = found.iter().position(|it| it.path.is_empty()) else {
-        return Ok((Vec::new(), Shown::default()));
-    };
-    let below = (!found[top].marks.opaque).then(Vec::new);
-    let mut way = vec![merge.enter(top, below)];
-    while let Some(directory) = way.last_mut() {
-        match directory.rest.pop() {
-            None => {
-                way.pop();
-            }
-            Some((name, Next::Lower(entries))) => {
-                let path = join(&found[directory.at].path, name);
-                merge.lower_side(entries, &path);
-            }
-            Some((name, Next::Upper(at))) => {
-                if let What::Entry { kind: Kind::Directory, .. } = found[at].what {
-                    let below = source(lower, &found[at], directory.below.as_deref(), name, upper)?;
-                    way.push(merge.enter(at, below));
-                } else {
-                    merge.upper_side(at);
-                }
-            }
-        }
-    }
+    let mut merge = Merge::new(lower, found, lower.entries().len() + found.len());
+    merge.run(upper)?;
     Ok((merge.entries, merge.shown))
+}
+
+/// The digest of the merged view. What is as in the lower side isn't looked into.
+pub(super) fn digest(lower: &Tree, found: &[Found], upper: &Path) -> Result<Digest, CaptureError> {
+    let mut merge = Merge::new(lower, found, 8 * found.len());
+    merge.whole = Some(Whole { linked: linked_places(lower), digests: HashMap::new() });
+    merge.run(upper)?;
+    let digests = merge.whole.map(|it| it.digests).unwrap_or_default();
+    Ok(Tree::digest_of(merge.entries, &digests)?)
 }
 
 /// A directory of the merged view, on the way down.
@@ -148,6 +125,18 @@ fn source(
     }
 }
 
+/// Where all names of all hardlink groups stand, in order.
+fn linked_places(tree: &Tree) -> Vec<usize> {
+    let mut places = Vec::new();
+    for (at, entry) in tree.entries().iter().enumerate() {
+        if let Kind::Hardlink { target } = &entry.kind {
+            places.extend([at, tree.range(target).start]);
+        }
+    }
+    places.sort_unstable();
+    places
+}
+
 /// The first names of all hardlink groups.
 fn linked(tree: &Tree) -> HashSet<&[u8]> {
     let targets = tree.entries().iter().filter_map(|entry| match &entry.kind {
@@ -166,9 +155,60 @@ struct Merge<'t> {
     groups: Groups,
     entries: Vec<Entry>,
     shown: Shown,
+    /// Where unchanged directories of the lower side are taken as a whole.
+    whole: Option<Whole>,
+}
+
+/// Directories of the lower side that are taken as a whole.
+struct Whole {
+    /// The numbers of the lower side's entries that are a file of several names, in order.
+    linked: Vec<usize>,
+    /// Their digests, by path.
+    digests: HashMap<Vec<u8>, Digest>,
 }
 
 impl<'t> Merge<'t> {
+    fn new(lower: &'t Tree, found: &'t [Found], room: usize) -> Self {
+        Self {
+            lower,
+            found,
+            names: by_parent(found),
+            linked: linked(lower),
+            kinds: kinds(found),
+            groups: Groups::default(),
+            entries: Vec::with_capacity(room),
+            shown: Shown::default(),
+            whole: None,
+        }
+    }
+
+    fn run(&mut self, upper: &Path) -> Result<(), CaptureError> {
+        let found = self.found;
+        let Some(top) = found.iter().position(|it| it.path.is_empty()) else { return Ok(()) };
+        let below = (!found[top].marks.opaque).then(Vec::new);
+        let mut way = vec![self.enter(top, below)];
+        while let Some(directory) = way.last_mut() {
+            match directory.rest.pop() {
+                None => {
+                    way.pop();
+                }
+                Some((name, Next::Lower(entries))) => {
+                    let path = join(&found[directory.at].path, name);
+                    self.lower_side(entries, &path);
+                }
+                Some((name, Next::Upper(at))) => {
+                    if let What::Entry { kind: Kind::Directory, .. } = found[at].what {
+                        let below = source(self.lower, &found[at], directory.below.as_deref(), name, upper)?;
+                        way.push(self.enter(at, below));
+                    } else {
+                        self.upper_side(at);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Takes over a directory of the upper side, which shows `below` through, and lists what is in
     /// it.
     fn enter(&mut self, at: usize, below: Option<Vec<u8>>) -> Open<'t> {
@@ -199,6 +239,20 @@ impl<'t> Merge<'t> {
         self.entries.push(entry);
     }
 
+    /// If a directory of the lower side can be taken with all that is below it: how many entries that
+    /// are.
+    fn take_whole(&mut self, directory: &Entry, new: &[u8]) -> Option<usize> {
+        let whole = self.whole.as_mut()?;
+        let range = self.lower.range(&directory.path);
+        let first = whole.linked.partition_point(|at| *at < range.start);
+        if whole.linked.get(first).is_some_and(|at| *at < range.end) {
+            return None;
+        }
+        // It doesn't depend on the directory's name and place.
+        whole.digests.insert(new.to_vec(), self.lower.directory_digest(&directory.path)?);
+        Some(range.len())
+    }
+
     /// Whether the lower side's file has further names.
     fn is_linked(&self, path: &[u8]) -> bool {
         !self.linked.is_empty() && self.linked.contains(path)
@@ -207,16 +261,20 @@ impl<'t> Merge<'t> {
     /// Takes over something of the lower side with all below it, as `new`.
     fn lower_side(&mut self, entries: &[Entry], new: &[u8]) {
         let old = entries[0].path.len();
-        let moved = entries[0].path != new;
-        for entry in entries {
-            if !moved && !matches!(entry.kind, Kind::Hardlink { .. }) && !self.is_linked(&entry.path) {
-                self.entries.push(entry.clone());
+        let mut skipped = 0;
+        for (at, entry) in entries.iter().enumerate() {
+            if at < skipped {
                 continue;
             }
             let rest = entry.path.get(old..).unwrap_or_default();
-            let mut at = Vec::with_capacity(new.len() + rest.len());
-            at.extend_from_slice(new);
-            at.extend_from_slice(rest);
+            let mut path = Vec::with_capacity(new.len() + rest.len());
+            path.extend_from_slice(new);
+            path.extend_from_slice(rest);
+            if entry.kind == Kind::Directory
+                && let Some(length) = self.take_whole(entry, &path)
+            {
+                skipped = at + length;
+            }
             let (group, kind) = match &entry.kind {
                 // The first name may be gone from the merged view: any of them can take its place.
                 Kind::Hardlink { target } => {
@@ -225,7 +283,7 @@ impl<'t> Merge<'t> {
                 kind if self.is_linked(&entry.path) => (Some(Group::Lower(entry.path.clone())), kind),
                 kind => (None, kind),
             };
-            let entry = self.groups.entry(group, at, entry.meta.clone(), kind.clone());
+            let entry = self.groups.entry(group, path, entry.meta.clone(), kind.clone());
             self.entries.push(entry);
         }
     }

@@ -64,7 +64,7 @@ impl WorkingRoot {
         if let Some(last) = memory.last.as_ref().filter(|last| last.upper.is_same(&scanned)) {
             return Ok(Some(last.clone()));
         }
-        let digest = scanned.merge(tree)?.tree.digest();
+        let digest = scanned.digest(tree)?;
         let snapshot = Snapshot { digest, upper: Arc::new(scanned), lower: Arc::clone(tree) };
         memory.last = Some(snapshot.clone());
         Ok(Some(snapshot))
