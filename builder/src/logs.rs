@@ -44,16 +44,41 @@ impl Logs {
         dir.join(&self.file_name)
     }
 
-    /// The log of `root` in this command, if anything was written.
+    /// The log of `root` in this command, if anything was written there.
     #[must_use]
     pub fn existing(&self, root: &str) -> Option<PathBuf> {
-        Some(self.dir.join(root).join(&self.file_name)).filter(|path| path.exists())
+        Some(self.dir.join(root).join(&self.file_name))
+            .filter(|path| path.symlink_metadata().is_ok_and(|it| it.is_file()))
+    }
+
+    /// Leads from the log of `root` to that of `owner` in this command: they share the layer that failed.
+    /// Returns the owner's.
+    #[must_use]
+    pub fn share(&self, root: &str, owner: &str) -> Option<PathBuf> {
+        let log = self.existing(owner)?;
+        if self.existing(root).is_some() {
+            if let Ok(mut own) = self.open(root) {
+                let _ = writeln!(own, "-- the rest is in the log of root `{owner}`: {}", log.display());
+            }
+        } else {
+            let target = Path::new("..").join(owner).join(&self.file_name);
+            let _ = std::os::unix::fs::symlink(target, self.path(root));
+        }
+        Some(log)
     }
 
     /// Opens the log of `root` for appending.
     pub fn open(&self, root: &str) -> io::Result<File> {
         OpenOptions::new().append(true).create(true).mode(0o600).open(self.path(root))
     }
+}
+
+/// The root in whose log the newest one of `root` is, if it is another's: they share the layer that failed.
+#[must_use]
+pub fn owner_of_latest(store_dir: &Path, root: &str) -> Option<String> {
+    let log = latest(store_dir, root).ok()??;
+    let target = fs::read_link(log).ok()?;
+    Some(target.parent()?.file_name()?.to_str()?.to_owned())
 }
 
 /// The newest log of `root`, of whatever command.
@@ -122,6 +147,18 @@ impl EventSink for LogSink {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_root_that_failed_with_another_has_its_log() {
+        let store = tempfile::tempdir().unwrap();
+        let logs = Logs::new(store.path());
+        assert_eq!(logs.share("b", "a"), None);
+        logs.open("a").unwrap().write_all(b"why").unwrap();
+        assert_eq!(logs.share("b", "a"), logs.existing("a"));
+        assert_eq!(fs::read(latest(store.path(), "b").unwrap().unwrap()).unwrap(), b"why");
+        assert_eq!(owner_of_latest(store.path(), "b").as_deref(), Some("a"));
+        assert_eq!(owner_of_latest(store.path(), "a"), None);
+    }
 
     #[test]
     fn only_the_newest_logs_of_a_root_are_kept() {

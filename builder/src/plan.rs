@@ -6,8 +6,9 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use rootbuild_cache::{Digest, Input, LayerKey, Record, Store};
-use rootbuild_playbooks::{inputs, toolchain};
+use rootbuild_cache::{Digest, LayerKey, Record, Store};
+use rootbuild_playbooks::inputs::{self, Reader};
+use rootbuild_playbooks::toolchain;
 
 use crate::definition::{BaseKind, Definition, Playbook, Root};
 use crate::engine::contents::{self, Change};
@@ -72,7 +73,8 @@ struct Keyed<'a> {
     parts: Vec<Part>,
     /// What the step is made from as a whole.
     whole: Option<String>,
-    inputs: Arc<Vec<Input>>,
+    /// Of the step's inputs, where it has any.
+    reader: Option<Arc<Reader>>,
     /// What the names of inputs are relative to.
     dir: &'a Path,
 }
@@ -83,7 +85,7 @@ pub struct Planner<'a> {
     definition: &'a Definition,
     store: Option<&'a Store>,
     forced: Forced,
-    inputs: HashMap<std::path::PathBuf, Arc<Vec<Input>>>,
+    reader: Option<Arc<Reader>>,
     histories: HashMap<String, History>,
 }
 
@@ -91,7 +93,7 @@ impl<'a> Planner<'a> {
     /// A planner for one command.
     #[must_use]
     pub fn new(definition: &'a Definition, store: Option<&'a Store>, forced: Forced) -> Self {
-        Self { definition, store, forced, inputs: HashMap::new(), histories: HashMap::new() }
+        Self { definition, store, forced, reader: None, histories: HashMap::new() }
     }
 
     /// Plans one root.
@@ -106,8 +108,8 @@ impl<'a> Planner<'a> {
                         let dir = &self.definition.dir;
                         let key = base::source(below).key()?;
                         let (parts, whole) = remember::of_base(below, dir);
-                        let (step, inputs) = (step.name(), Arc::default());
-                        self.look(Keyed { root: name, index, step, key, parts, whole, inputs, dir })?
+                        let (step, reader) = (step.name(), None);
+                        self.look(Keyed { root: name, index, step, key, parts, whole, reader, dir })?
                     }
                 },
                 Step::Playbook(playbook) => self.playbook(root, playbook, index, &layers)?,
@@ -146,14 +148,9 @@ impl<'a> Planner<'a> {
         let store_dir = self.store.map(|store| store.dir().to_owned()).unwrap_or_default();
         let project = step::project(self.definition, ansible, &store_dir, &step::own_outputs());
         let identity = toolchain::identity(&ansible.core, requirements(ansible))?;
-        let inputs = match self.inputs.get(&playbook.path) {
-            Some(inputs) => Arc::clone(inputs),
-            None => {
-                let inputs = Arc::new(inputs::inputs(&project, &playbook.path)?);
-                self.inputs.insert(playbook.path.clone(), Arc::clone(&inputs));
-                inputs
-            }
-        };
+        let cache = self.store.map(|store| inputs::cache_in(store.dir()));
+        let reader = self.reader.get_or_insert_with(|| Arc::new(Reader::new(&project, cache.as_deref())));
+        let reader = Some(Arc::clone(reader));
         // Without a tree below there is no key, but all other parts of one.
         let below = parent.tree.unwrap_or_else(|| Digest::of(b""));
         let keyed_by = PlaybookStep::new(below, root, playbook, &project, &identity);
@@ -164,7 +161,7 @@ impl<'a> Planner<'a> {
             key: keyed_by.key(),
             parts: parts::of_playbook(&keyed_by, &parent.step),
             whole: None,
-            inputs,
+            reader,
             dir: &ansible.project,
         };
         if parent.tree.is_some() { self.look(keyed) } else { Ok(self.above_the_unknown(keyed, &parent.step)) }
@@ -185,8 +182,8 @@ impl<'a> Planner<'a> {
             }
             None => reasons.push(Reason::new("new", &keyed.step)),
         }
-        if let Some(record) = &record {
-            reasons.extend(changes(&record.inputs, &keyed.inputs));
+        if let Some((record, reader)) = record.as_ref().zip(keyed.reader.as_deref()) {
+            reasons.extend(changes(reader, &record.inputs));
         }
         let certain = reasons.len() > 1;
         let missed = PlannedLayer { step: keyed.step.clone(), reasons, certain, ..PlannedLayer::default() };
@@ -200,7 +197,7 @@ impl<'a> Planner<'a> {
         let Some(store) = self.store else {
             return Ok(PlannedLayer { reasons: vec![Reason::new("new", &keyed.step)], ..missed });
         };
-        let reasons = match lookup(store, &keyed.key, &keyed.inputs, &keyed.step)? {
+        let reasons = match lookup(store, &keyed.key, keyed.reader.as_deref(), &keyed.step)? {
             _ if self.forced.is(keyed.root, &keyed.step) => vec![Reason::new("forced", &keyed.step)],
             Lookup::Hit(record) => {
                 return Ok(PlannedLayer {
@@ -219,10 +216,10 @@ impl<'a> Planner<'a> {
         let whole = keyed.whole.as_deref();
         let mut reasons = history::complete(reasons, latest.as_ref(), &keyed.key, &keyed.parts, whole);
         if newest.is_none()
-            && let Some(record) = &record
+            && let Some((record, reader)) = record.as_ref().zip(keyed.reader.as_deref())
             && !reasons.iter().any(|reason| matches!(reason.kind, "lost" | "forced"))
         {
-            reasons.extend(changes(&record.inputs, &keyed.inputs));
+            reasons.extend(changes(reader, &record.inputs));
         }
         Ok(self.shown(PlannedLayer { reasons, ..missed }, &keyed, record, latest))
     }

@@ -437,6 +437,21 @@ pub fn current(store: &Store, name: &str) -> Result<Option<Published>, PublishEr
     Ok(place.current()?.map(|(number, generation)| place.published(number, generation)))
 }
 
+/// The root `name` as it stands, if it belongs to `definition` (its absolute path); [`PublishError::Owned`]
+/// where it belongs to another one that stands.
+pub fn current_of(store: &Store, name: &str, definition: &Path) -> Result<Option<Published>, PublishError> {
+    let place = Place::new(store, name)?;
+    let Some((number, generation)) = place.current()? else { return Ok(None) };
+    // As in `publish`: JSON can't hold any path.
+    let definition = PathBuf::from(definition.to_string_lossy().into_owned());
+    if let Some(owner) = &generation.definition
+        && is_others(owner, &definition)
+    {
+        return Err(PublishError::Owned { name: name.to_owned(), owner: owner.clone(), definition });
+    }
+    Ok(Some(place.published(number, generation)))
+}
+
 /// Keeps the generation of `published` from being removed as long as the lease lives, however many
 /// are published meanwhile. [`PublishError::Gone`] where it was removed already.
 pub fn lease(store: &Store, published: &Published) -> Result<Lease, PublishError> {

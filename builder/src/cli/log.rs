@@ -25,8 +25,11 @@ pub struct Arguments {
 pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
     let definition = global.definition()?;
     let root = super::one_root(&definition, &arguments.root)?;
-    let found = global
-        .store_read_only()?
+    let store = global.store_read_only()?;
+    if let Some(store) = &store {
+        super::standing(store, &definition, root)?;
+    }
+    let found = store
         .map(|store| logs::latest(store.dir(), &root.name))
         .transpose()
         .map_err(|error| {

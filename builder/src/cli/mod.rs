@@ -12,12 +12,14 @@ pub mod provision;
 mod reasons;
 pub mod shell;
 pub mod show;
+pub mod trace;
 pub mod usage;
 
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand};
 use rootbuild_cache::Store;
+use rootbuild_roots::publish::{self, Published};
 
 use crate::definition::Definition;
 use crate::render::Report;
@@ -94,6 +96,8 @@ pub enum Command {
     Doctor(doctor::Arguments),
     /// Print a completion script for a shell
     Completion(completion::Arguments),
+    #[command(name = "__trace", hide = true)]
+    Trace(trace::Arguments),
 }
 
 impl Global {
@@ -135,6 +139,16 @@ pub fn asked_for<'a>(
     Ok(roots)
 }
 
+/// The root as it stands, unless its name belongs to another definition on this store: that is an error, as
+/// it is for a provision.
+pub fn standing(
+    store: &Store,
+    definition: &Definition,
+    root: &crate::definition::Root,
+) -> Result<Option<Published>, Report> {
+    Ok(publish::current_of(store, &root.name, &definition.path)?)
+}
+
 /// The root that an argument names, or an error with the nearest name.
 pub fn one_root<'a>(definition: &'a Definition, name: &str) -> Result<&'a crate::definition::Root, Report> {
     definition.select(std::slice::from_ref(&name.to_owned()))?;
@@ -156,6 +170,7 @@ impl Cli {
             Command::Shell(arguments) => shell::run(global, arguments),
             Command::Doctor(arguments) => doctor::run(global, arguments),
             Command::Completion(arguments) => completion::run(global, arguments),
+            Command::Trace(arguments) => trace::run(global, arguments),
         };
         result.unwrap_or_else(|report| {
             report.print(global.json);

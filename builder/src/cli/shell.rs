@@ -11,6 +11,7 @@ use rootbuild_roots::working::{self, RootMount};
 use rootbuild_roots::{Cancel, publish};
 
 use super::Global;
+use crate::logs;
 use crate::render::Report;
 
 /// Arguments of `rootbuild shell`.
@@ -44,17 +45,23 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
             .hint(format!("run `rootbuild provision {}`", root.name))
     })?;
     let store = global.store()?;
+    let standing = super::standing(&store, &definition, root)?;
     let staging = store.staging("shell")?;
     // Held until the shell has ended.
     let (failed, _lease);
     let mount = if arguments.failed {
         failed = working::failed_root(&store, &root.name, &definition.path)?.ok_or_else(|| {
-            Report::failed(format!("no failed root of `{}` is kept", root.name))
-                .hint("one is kept when a playbook fails, until the root is provisioned again")
+            let report = Report::failed(format!("no failed root of `{}` is kept", root.name));
+            match logs::owner_of_latest(store.dir(), &root.name) {
+                Some(owner) => report.hint(format!(
+                    "it failed with `{owner}`, whose layer it shares: `rootbuild shell --failed {owner}`"
+                )),
+                None => report.hint("one is kept when a playbook fails, until the root is provisioned again"),
+            }
         })?;
         failed.mount().clone()
     } else {
-        let published = publish::current(&store, &root.name)?.ok_or_else(|| {
+        let published = standing.ok_or_else(|| {
             Report::failed(format!("root `{}` isn't provisioned yet", root.name))
                 .hint(format!("run `rootbuild provision {}`", root.name))
         })?;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use clap::Args;
 use rootbuild_cache::{Kind, Tree};
-use rootbuild_roots::{publish, scrub};
+use rootbuild_roots::scrub;
 use serde_json::{Value, json};
 
 use super::{Global, out};
@@ -28,7 +28,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
             .hint(format!("run `rootbuild provision {}`", root.name))
     };
     let store = global.store_read_only()?.ok_or_else(not_yet)?;
-    let published = publish::current(&store, &root.name)?.ok_or_else(not_yet)?;
+    let published = super::standing(&store, &definition, root)?.ok_or_else(not_yet)?;
     let made_of = generation::newest(&store, &definition.path)
         .and_then(|mut generation| generation.roots.remove(&root.name))
         .filter(|made| made.tree == published.tree);

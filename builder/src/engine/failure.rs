@@ -88,7 +88,9 @@ impl StepError {
     #[must_use]
     pub fn place(&self, root: &Root) -> Option<At> {
         match self {
-            Self::Run(RunError::UnknownHost { .. } | RunError::HostPattern { .. }) => Some(root.host.span),
+            Self::Run(
+                RunError::UnknownHost { .. } | RunError::HostIsGroup { .. } | RunError::HostPattern { .. },
+            ) => Some(root.host.span),
             Self::Run(RunError::ReservedVariable { .. }) => Some(root.span),
             Self::Run(RunError::NoPlayMatched { playbook, .. }) => {
                 root.playbooks.iter().find(|named| named.path == *playbook).map(|named| named.span)
@@ -165,6 +167,7 @@ pub struct RootFailure {
     pub error: Arc<StepError>,
     /// The log to read, if there is one.
     pub log: Option<PathBuf>,
-    /// Whether the failed root was kept for `rootbuild shell --failed`.
-    pub kept: bool,
+    /// The root under whose name the failed root was kept for `rootbuild shell --failed`, if it was. Another
+    /// one where they share the layer that failed.
+    pub kept: Option<String>,
 }

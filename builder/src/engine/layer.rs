@@ -7,14 +7,16 @@ use std::time::{Duration, Instant};
 use rootbuild_cache::{Digest, Input, LayerKey, Record};
 use rootbuild_playbooks::event::RunEvent;
 use rootbuild_playbooks::run::{PlaybookRun, RunFailed};
-use rootbuild_playbooks::{inputs, run, toolchain};
+use rootbuild_playbooks::inputs::{Project, Reader};
+use rootbuild_playbooks::{run, toolchain};
 use rootbuild_roots::StepEvent;
 use rootbuild_roots::base::BaseContext;
 use rootbuild_roots::sandbox::Nspawn;
 use rootbuild_roots::working::{self, WorkingRoot};
 use serde_json::json;
 
-use super::lookup::{Lookup, Reason, changes, lookup};
+use super::lookup::{Lookup, Reason, lookup};
+use super::reads::{Reads, Watched};
 use super::{Engine, LayerReport, StepError, blocking, contents, parts, step, top};
 use crate::definition::{Ansible, Base, BaseKind, Playbook, Root};
 use crate::event::{Event, LayerStatus};
@@ -22,16 +24,6 @@ use crate::event::{Event, LayerStatus};
 /// The project's own hash-pinned requirements, if the definition names any.
 pub(crate) fn requirements(ansible: &Ansible) -> Option<&Path> {
     ansible.requirements.as_ref().map(|path| path.value.as_path())
-}
-
-/// What some reasons are about, the first few by name.
-fn names(reasons: &[Reason]) -> String {
-    let mut names: Vec<String> =
-        reasons.iter().take(3).map(|reason| format!("`{}`", reason.subject)).collect();
-    if reasons.len() > names.len() {
-        names.push("…".to_owned());
-    }
-    names.join(", ")
 }
 
 /// Whether a base has a lock file by now.
@@ -50,7 +42,9 @@ struct Built {
     /// Whether journals answered for all of it.
     replayed: bool,
     facts: serde_json::Value,
-    /// Whether what it read was the same before and after: only then a record may be written.
+    /// What it read.
+    inputs: Vec<Input>,
+    /// Whether that was the same before and after: only then a record may be written.
     sound: bool,
     /// The key that the next lookup will use, where building changed it (a lock file was written).
     next_key: Option<LayerKey>,
@@ -67,7 +61,7 @@ impl Engine {
         let step_name = name.clone();
         let (engine, root_name) = (Arc::clone(self), root.name.clone());
         let files: Vec<PathBuf> = parts::files_of_base(base).into_iter().map(Path::to_owned).collect();
-        self.layer(&root.name, index, &name, key, Arc::default(), move || {
+        self.layer(&root.name, index, &name, key, None, move || {
             let working = WorkingRoot::empty(&engine.store)?;
             let directory = match working.mount() {
                 working::RootMount::Plain(directory) => directory,
@@ -96,8 +90,8 @@ impl Engine {
             let names: Vec<_> =
                 files.iter().map(|path| path.strip_prefix(dir).unwrap_or(path).to_string_lossy()).collect();
             contents::keep(&engine.store, dir, names.iter().map(AsRef::as_ref), &mut facts)?;
-            let (tasks, replayed, next_key) = ((0, 0), false, Some(next_key));
-            Ok(Built { tree, tasks, replayed, facts, sound, next_key })
+            let (tasks, replayed, inputs, next_key) = ((0, 0), false, Vec::new(), Some(next_key));
+            Ok(Built { tree, tasks, replayed, facts, inputs, sound, next_key })
         })
         .await
     }
@@ -110,13 +104,13 @@ impl Engine {
         below: &[LayerReport],
     ) -> Outcome {
         let parent = top(below);
-        let prepared = self.prepare(root, playbook, parent).await.map_err(Arc::new)?;
-        let (key, project, inputs) = prepared;
+        let (key, project) = self.prepare(root, playbook, parent).map_err(Arc::new)?;
+        let reader = self.reader(&project);
         let (engine, root, playbook) = (Arc::clone(self), root.clone(), playbook.clone());
         let (root_name, step_name) = (root.name.clone(), playbook.name.clone());
-        let before = Arc::clone(&inputs);
-        self.layer(&root_name, index, &step_name, key, inputs, move || {
+        self.layer(&root_name, index, &step_name, key, Some(Arc::clone(&reader)), move || {
             let toolchain = engine.toolchain(&root.name)?;
+            let watched = Watched::before(&engine, &root.name, &project, &playbook.path)?;
             engine.phase(&root.name, "preparing the root");
             let spec = PlaybookRun {
                 root_name: root.name.clone(),
@@ -133,6 +127,7 @@ impl Engine {
                 services: root.services,
                 log: engine.logs.path(&root.name),
                 verbosity: engine.options.verbosity,
+                launcher: watched.launcher(),
             };
             let ran = engine.waiting(&root.name, |wait| {
                 run::run(&spec, &engine.store, &Nspawn, wait, &|event| engine.run_event(&root.name, event))
@@ -146,11 +141,11 @@ impl Engine {
                     return Err(error.into());
                 }
             };
-            let after = inputs::inputs(&project, &playbook.path)?;
-            let sound = after == *before;
-            if !sound {
-                engine.changed(&root.name, &names(&changes(&before, &after)), &playbook.name);
+            let reads = watched.after(outcome.trace, &reader)?;
+            if let Some(why) = &reads.unsound {
+                engine.unsound(&root.name, &playbook.name, why);
             }
+            let Reads { inputs, unsound, first_use, connections } = reads;
             let deferred: Vec<_> = outcome
                 .deferred
                 .iter()
@@ -164,40 +159,31 @@ impl Engine {
                 "tasks_run": outcome.tasks_run,
                 "tasks_replayed": outcome.tasks_replayed,
                 "replay": outcome.replay,
+                "first_use": first_use,
+                "connections": connections,
             });
-            let files = before.iter().filter(|input| input.kind == "file").map(|input| input.name.as_str());
+            let files = inputs.iter().filter(|input| input.kind == "file").map(|input| input.name.as_str());
             contents::keep(&engine.store, &project.dir, files, &mut facts)?;
             let tasks = (outcome.tasks_run, outcome.tasks_replayed);
             let replayed = outcome.replay.is_whole();
-            Ok(Built { tree: outcome.tree, tasks, replayed, facts, sound, next_key: None })
+            let (tree, sound) = (outcome.tree, unsound.is_none());
+            Ok(Built { tree, tasks, replayed, facts, inputs, sound, next_key: None })
         })
         .await
     }
 
-    /// Key, project and inputs of a playbook's layer.
-    async fn prepare(
-        self: &Arc<Self>,
+    /// Key and project of a playbook's layer.
+    fn prepare(
+        &self,
         root: &Root,
         playbook: &Playbook,
         parent: Digest,
-    ) -> Result<(LayerKey, inputs::Project, Arc<Vec<Input>>), StepError> {
+    ) -> Result<(LayerKey, Project), StepError> {
         let ansible = self.definition.ansible.as_ref().expect("the definition was validated");
         let project = step::project(&self.definition, ansible, self.store.dir(), &self.options.outputs);
         let identity = toolchain::identity(&ansible.core, requirements(ansible))?;
         let key = step::playbook_key(&parent, root, playbook, &project, &identity);
-        let (engine, path, project_) = (Arc::clone(self), playbook.path.clone(), project.clone());
-        let inputs = blocking(move || {
-            // Held while hashing: roots that share a playbook hash its project once.
-            let mut known = engine.inputs.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(inputs) = known.get(&path) {
-                return Ok(Arc::clone(inputs));
-            }
-            let inputs = Arc::new(inputs::inputs(&project_, &path)?);
-            known.insert(path, Arc::clone(&inputs));
-            Ok(inputs)
-        })
-        .await?;
-        Ok((key, project, inputs))
+        Ok((key, project))
     }
 
     /// Finds the layer `key`, or builds it once: other roots of this process wait for the first,
@@ -208,7 +194,7 @@ impl Engine {
         index: usize,
         name: &str,
         key: LayerKey,
-        inputs: Arc<Vec<Input>>,
+        reader: Option<Arc<Reader>>,
         build: impl FnOnce() -> Result<Built, StepError> + Send + 'static,
     ) -> Outcome {
         let (owner, memo) = {
@@ -229,7 +215,7 @@ impl Engine {
         let shared = memo
             .get_or_init(|| {
                 mine = true;
-                async { self.find_or_build(root, index, name, key, inputs, build).await.map_err(Arc::new) }
+                async { self.find_or_build(root, index, name, key, reader, build).await.map_err(Arc::new) }
             })
             .await
             .clone()?;
@@ -266,7 +252,7 @@ impl Engine {
         index: usize,
         name: &str,
         key: LayerKey,
-        inputs: Arc<Vec<Input>>,
+        reader: Option<Arc<Reader>>,
         build: impl FnOnce() -> Result<Built, StepError> + Send + 'static,
     ) -> Result<LayerReport, StepError> {
         let start = Instant::now();
@@ -285,7 +271,7 @@ impl Engine {
             if self.options.forced.is(root, name) {
                 Ok(Lookup::Miss { reasons: vec![Reason::new("forced", name)], seconds: None })
             } else {
-                lookup(&self.store, &key, &inputs, name)
+                lookup(&self.store, &key, reader.as_deref(), name)
             }
         };
         if let Lookup::Hit(record) = find()? {
@@ -300,13 +286,13 @@ impl Engine {
         let _permit = self.permit().await?;
         let log = self.logs.path(root);
         self.sink.event(&Event::LayerStarted { root: root.to_owned(), step: name.to_owned(), index, log });
-        let (engine, inputs) = (Arc::clone(self), Arc::clone(&inputs));
+        let engine = Arc::clone(self);
         let (record, tasks, replayed, key) = blocking(move || {
             let started = Instant::now();
             let built = build()?;
             let record = Record {
                 tree: built.tree,
-                inputs: inputs.to_vec(),
+                inputs: built.inputs,
                 seconds: started.elapsed().as_secs_f64(),
                 created: jiff::Timestamp::now().to_string(),
                 facts: built.facts,
@@ -378,6 +364,12 @@ impl Engine {
             let text = format!("the failed root can't be kept: {error}");
             self.sink.event(&Event::Warning { root: root.to_owned(), text });
         }
+    }
+
+    /// Says why a layer that was built isn't kept.
+    fn unsound(&self, root: &str, step: &str, why: &str) {
+        let text = format!("the layer of `{step}` is not kept: {why}");
+        self.sink.event(&Event::Warning { root: root.to_owned(), text });
     }
 
     /// Says that a step's inputs changed while it ran, so that its layer can't be kept.

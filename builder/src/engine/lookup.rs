@@ -1,8 +1,9 @@
 //! Finding a layer by its records: what `provision` uses and what `plan` shows.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use rootbuild_cache::{Digest, Input, LayerKey, Record, Result, Store};
+use rootbuild_playbooks::inputs::{Reader, kind};
 use serde::Serialize;
 
 /// Why a layer has to be built.
@@ -47,12 +48,13 @@ pub enum Lookup {
 /// How many changed files a reason list names before it says "and N more".
 const NAMED_FILES: usize = 20;
 
-/// Looks for a record under `key` whose inputs are `inputs` and whose tree is still there.
-pub fn lookup(store: &Store, key: &LayerKey, inputs: &[Input], step: &str) -> Result<Lookup> {
+/// Looks for a record under `key` whose inputs all read the same now and whose tree is still there. Without a
+/// `reader` there are no inputs.
+pub fn lookup(store: &Store, key: &LayerKey, reader: Option<&Reader>, step: &str) -> Result<Lookup> {
     let records = store.records(key)?;
     let mut lost = None;
     for record in &records {
-        if record.inputs == inputs {
+        if reader.map_or(record.inputs.is_empty(), |reader| reader.holds(&record.inputs)) {
             if store.has_tree(&record.tree) {
                 return Ok(Lookup::Hit(Box::new(record.clone())));
             }
@@ -64,36 +66,29 @@ pub fn lookup(store: &Store, key: &LayerKey, inputs: &[Input], step: &str) -> Re
         (Some(tree), _) => {
             vec![Reason { old: Some(tree.to_string()), ..Reason::new("lost", step) }]
         }
-        (None, Some(newest)) => changes(&newest.inputs, inputs),
+        (None, Some(newest)) => reader.map(|reader| changes(reader, &newest.inputs)).unwrap_or_default(),
         (None, None) => vec![Reason::new("new", step)],
     };
     Ok(Lookup::Miss { reasons, seconds })
 }
 
-/// How `new` differs from `old`; both are sorted by kind and name.
-pub(crate) fn changes(old: &[Input], new: &[Input]) -> Vec<Reason> {
-    let text = |digest: &Option<Digest>| digest.as_ref().map(ToString::to_string);
-    let index = |list: &'_ [Input]| -> HashMap<(String, String), Option<Digest>> {
-        list.iter().map(|input| ((input.kind.clone(), input.name.clone()), input.digest)).collect()
-    };
-    let (before, after) = (index(old), index(new));
-    let mut reasons = Vec::new();
-    for input in new {
-        match before.get(&(input.kind.clone(), input.name.clone())) {
-            Some(digest) if *digest == input.digest => {}
-            Some(digest) => reasons.push(Reason {
-                old: text(digest),
-                new: text(&input.digest),
-                ..Reason::new("file", &input.name)
-            }),
-            None => reasons.push(Reason { new: text(&input.digest), ..Reason::new("appeared", &input.name) }),
-        }
-    }
-    for input in old {
-        if !after.contains_key(&(input.kind.clone(), input.name.clone())) {
-            reasons.push(Reason { old: text(&input.digest), ..Reason::new("vanished", &input.name) });
-        }
-    }
+/// How inputs read now, where that isn't as it was: one reason each, those that say most first.
+pub(crate) fn changes(reader: &Reader, inputs: &[Input]) -> Vec<Reason> {
+    let mut reasons: Vec<Reason> =
+        reader.changed(inputs).into_iter().map(|(input, now)| reason(input, now)).collect();
+    // What has appeared or vanished explains why the directory around it lists something else.
+    let named: Vec<String> = reasons
+        .iter()
+        .filter(|reason| matches!(reason.kind, "appeared" | "vanished"))
+        .map(|reason| reason.subject.clone())
+        .collect();
+    reasons.retain(|reason| {
+        reason.kind != "listing" || !named.iter().any(|name| lies_in(name, &reason.subject))
+    });
+    // An output is also what the run has read, mostly.
+    let mut seen = HashSet::new();
+    reasons.sort_by_key(|reason| rank(reason.kind));
+    reasons.retain(|reason| seen.insert(reason.subject.clone()) || reason.kind == kind::ENVIRONMENT);
     if reasons.len() > NAMED_FILES {
         let more = reasons.len() - NAMED_FILES;
         reasons.truncate(NAMED_FILES);
@@ -102,19 +97,89 @@ pub(crate) fn changes(old: &[Input], new: &[Input]) -> Vec<Reason> {
     reasons
 }
 
+/// Why an input that now reads `now` isn't what it was.
+fn reason(input: &Input, now: Option<Digest>) -> Reason {
+    let text = |digest: Option<Digest>| digest.map(|digest| digest.to_string());
+    let told = match (input.kind.as_str(), now) {
+        (kind::ABSENT, _) => return Reason::new("appeared", &input.name),
+        (kind::FILE | kind::EXISTS | kind::LINK | kind::DIRECTORY, None) => "vanished",
+        (kind::DIRECTORY, Some(_)) => "listing",
+        (kind::LINK, Some(_)) => "link",
+        (kind::EXISTS, Some(_)) => "permissions",
+        (kind::OUTPUT, _) => "output",
+        (kind::ENVIRONMENT, _) => "environment",
+        (kind::PYTHON, _) => "python",
+        (kind::PROJECT, _) => "project",
+        _ => "file",
+    };
+    Reason { old: text(input.digest), new: text(now), ..Reason::new(told, &input.name) }
+}
+
+/// Which of several reasons about one thing is told.
+fn rank(kind: &str) -> u8 {
+    match kind {
+        "output" => 1,
+        "listing" | "project" => 2,
+        _ => 0,
+    }
+}
+
+/// Whether a name lies right in a directory; the project itself is `.`.
+fn lies_in(name: &str, dir: &str) -> bool {
+    let parent = name.rsplit_once('/').map_or(".", |(parent, _)| parent);
+    parent == dir
+}
+
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod tests {
+    use std::fs;
+
+    use rootbuild_playbooks::inputs::Project;
+
     use super::*;
 
-    fn input(name: &str, content: &str) -> Input {
-        Input { kind: "file".into(), name: name.into(), digest: Some(Digest::of(content.as_bytes())) }
-    }
-
     #[test]
-    fn every_changed_new_and_gone_file_is_named() {
-        let old = [input("a", "1"), input("b", "1"), input("c", "1")];
-        let new = [input("a", "1"), input("b", "2"), input("d", "1")];
-        let told: Vec<_> = changes(&old, &new).into_iter().map(|r| (r.kind, r.subject)).collect();
-        assert_eq!(told, [("file", "b".into()), ("appeared", "d".into()), ("vanished", "c".into())]);
+    fn every_change_is_named_by_what_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let project = Project {
+            dir: dir.path().to_owned(),
+            inventory: None,
+            vault_password_file: None,
+            exclude: Vec::new(),
+        };
+        for name in ["same", "changed", "gone"] {
+            fs::write(dir.path().join(name), name).unwrap();
+        }
+        fs::create_dir(dir.path().join("listed")).unwrap();
+        fs::create_dir(dir.path().join("filled")).unwrap();
+        let reader = Reader::new(&project, None);
+        let inputs: Vec<Input> = [
+            (kind::ABSENT, "filled/new"),
+            (kind::DIRECTORY, "filled"),
+            (kind::DIRECTORY, "listed"),
+            (kind::ENVIRONMENT, "ROOTBUILD_TEST_THAT_NOBODY_SETS"),
+            (kind::FILE, "changed"),
+            (kind::FILE, "gone"),
+            (kind::FILE, "same"),
+            (kind::OUTPUT, "changed"),
+        ]
+        .into_iter()
+        .map(|(kind, name)| {
+            let mut input = Input { kind: kind.to_owned(), name: name.to_owned(), digest: None };
+            input.digest = reader.now(&input);
+            input
+        })
+        .collect();
+        assert!(reader.holds(&inputs) && changes(&reader, &inputs).is_empty());
+        fs::write(dir.path().join("changed"), "2").unwrap();
+        fs::remove_file(dir.path().join("gone")).unwrap();
+        fs::write(dir.path().join("filled/new"), "").unwrap();
+        fs::write(dir.path().join("listed/x"), "").unwrap();
+        reader.refresh();
+        let told: Vec<_> = changes(&reader, &inputs).into_iter().map(|r| (r.kind, r.subject)).collect();
+        let expected =
+            [("appeared", "filled/new"), ("file", "changed"), ("vanished", "gone"), ("listing", "listed")];
+        assert_eq!(told, expected.map(|(kind, name)| (kind, name.to_owned())));
     }
 }

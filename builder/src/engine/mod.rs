@@ -12,15 +12,18 @@ pub mod history;
 pub(crate) mod layer;
 pub mod lookup;
 pub mod parts;
+mod reads;
 pub(crate) mod remember;
 pub mod step;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use rootbuild_cache::{Digest, Holder, Input, LayerKey, Record, Store};
+use rootbuild_cache::{Digest, Holder, LayerKey, Record, Store};
+use rootbuild_playbooks::inputs::Reader;
+use rootbuild_playbooks::trace::Launcher;
 use rootbuild_roots::publish::{Published, publish};
 use rootbuild_roots::{Cancel, Cancelled, Wait, working};
 use tokio::sync::{OnceCell, Semaphore};
@@ -54,6 +57,8 @@ pub struct Options {
     pub verify_replay: bool,
     /// Files that this command writes while it works (its output, its events): no inputs.
     pub outputs: Vec<PathBuf>,
+    /// This program, so that it can trace what Ansible reads.
+    pub launcher: Option<Launcher>,
 }
 
 impl Options {
@@ -119,7 +124,10 @@ pub struct Engine {
     /// Layers by key, and by whether they are made whatever is known of them.
     memo: Mutex<HashMap<(LayerKey, bool), (String, Memo)>>,
     roots: Mutex<HashMap<String, Arc<OnceCell<Layers>>>>,
-    inputs: Mutex<HashMap<PathBuf, Arc<Vec<Input>>>>,
+    /// Of the project's inputs.
+    reader: OnceLock<Arc<Reader>>,
+    /// Whether Ansible can be traced, once that was tried.
+    traceable: Mutex<Option<bool>>,
     /// When each root last told how far it is.
     told: Mutex<HashMap<String, Instant>>,
 }
@@ -144,7 +152,8 @@ impl Engine {
             logs,
             memo: Mutex::default(),
             roots: Mutex::default(),
-            inputs: Mutex::default(),
+            reader: OnceLock::new(),
+            traceable: Mutex::default(),
             told: Mutex::default(),
         })
     }
@@ -166,6 +175,9 @@ impl Engine {
                 // A panic in a task is a bug: let it end the process as one (exit code 70).
                 Err(error) => std::panic::resume_unwind(error.into_panic()),
             }
+        }
+        if let Some(reader) = self.reader.get() {
+            reader.save();
         }
         self.sink.event(&Event::Finished { seconds: start.elapsed().as_secs_f64() });
         outcomes.into_iter().flatten().collect()
@@ -295,14 +307,30 @@ impl Engine {
 
     fn failure(&self, root: &str, step: Option<String>, error: impl Into<Arc<StepError>>) -> RootFailure {
         let error = error.into();
+        // One layer can fail for several roots: log and failed root are under the name of the first.
+        let owner = self.owner_of(&error).filter(|owner| owner != root);
+        let of = owner.as_deref().unwrap_or(root);
         RootFailure {
             root: root.to_owned(),
             step,
-            kept: error.leaves_something()
-                && working::failed_exists(&self.store, root, &self.definition.path),
+            kept: (error.leaves_something()
+                && working::failed_exists(&self.store, of, &self.definition.path))
+            .then(|| of.to_owned()),
             error,
-            log: self.logs.existing(root),
+            log: match &owner {
+                Some(owner) => self.logs.share(root, owner),
+                None => self.logs.existing(root),
+            },
         }
+    }
+
+    /// The root for which a layer that failed was to be made.
+    fn owner_of(&self, error: &Arc<StepError>) -> Option<String> {
+        let memo = self.memo.lock().unwrap_or_else(PoisonError::into_inner);
+        memo.values().find_map(|(owner, outcome)| match outcome.get() {
+            Some(Err(failed)) if Arc::ptr_eq(failed, error) => Some(owner.clone()),
+            _ => None,
+        })
     }
 
     /// Does what may have to wait for another process, as the options say.

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::definition::{Ansible, Base, BaseKind, Definition, Playbook, Root};
 
 /// The version of how keys are made; raised when the fields of a key change.
-const KEY_VERSION: u64 = 1;
+const KEY_VERSION: u64 = 2;
 
 /// One step of a root: what its layer is made by.
 #[derive(Debug, Clone, Copy)]

@@ -128,9 +128,10 @@ impl Report {
             report = report.note("log", log.display().to_string());
         }
         // What Ansible itself refuses (a syntax error, a role that isn't there) isn't to be found in the root.
-        if failure.kept && !matches!(error, StepError::Run(RunError::Ansible { .. })) {
-            report =
-                report.hint(format!("look around in it with `rootbuild shell --failed {}`", failure.root));
+        if let Some(kept) = &failure.kept
+            && !matches!(error, StepError::Run(RunError::Ansible { .. }))
+        {
+            report = report.hint(format!("look around in it with `rootbuild shell --failed {kept}`"));
         }
         report
     }

@@ -84,7 +84,7 @@ fn failure(root: &str, error: StepError) -> RootFailure {
         step: Some("ansible/hgweb.yml".to_owned()),
         error: Arc::new(error),
         log: Some(PathBuf::from("/store/logs/hgweb/7.log")),
-        kept: true,
+        kept: Some("hgweb".into()),
     }
 }
 
@@ -134,7 +134,7 @@ fn what_ansible_does_not_know_is_shown_where_the_definition_says_it() {
         .map(|error| {
             let error = StepError::from(error);
             assert!(!error.leaves_something());
-            let failure = RootFailure { kept: false, ..failure("hgweb", error) };
+            let failure = RootFailure { kept: None, ..failure("hgweb", error) };
             let report = Report::from_failure(&failure, &["hgweb"], &definition);
             assert!(report.to_json()["error"]["line"].is_number());
             let text = anstream::adapter::strip_str(&report.render(Some(dir.path()))).to_string();

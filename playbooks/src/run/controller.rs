@@ -70,10 +70,10 @@ pub(super) fn payloads(run: &PlaybookRun) -> Option<PathBuf> {
     Some(run.cache.join(name))
 }
 
-/// The inventory's hosts, one a line: for saying which one was meant.
-pub(super) fn hosts(run: &PlaybookRun, scratch: &Scratch) -> Command {
+/// The inventory's hosts that `pattern` means, one a line: for saying which one was meant.
+pub(super) fn hosts(run: &PlaybookRun, scratch: &Scratch, pattern: &str) -> Command {
     let mut command = ansible(run, scratch, "ansible");
-    command.args(["all", "--list-hosts"]);
+    command.args([pattern, "--list-hosts"]);
     command
 }
 

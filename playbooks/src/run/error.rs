@@ -40,6 +40,14 @@ pub enum RunError {
         /// All that it has.
         known: Vec<String>,
     },
+    /// The root's host is a group of the inventory.
+    #[error("`{group}` is a group of the inventory, not a host; its hosts are {}", names(hosts))]
+    HostIsGroup {
+        /// The group.
+        group: String,
+        /// The hosts that are in it.
+        hosts: Vec<String>,
+    },
     /// The host's name can't be given to Ansible.
     #[error("`{host}` can't be the name of an inventory host: it is a pattern")]
     HostPattern {
@@ -145,6 +153,9 @@ impl RunError {
             Self::UnknownHost { nearest: None, known, .. } if known.is_empty() => {
                 "the inventory is empty".to_owned()
             }
+            Self::HostIsGroup { hosts, .. } => {
+                format!("name one of them: `host = \"{}\"`", hosts.first().map_or("", String::as_str))
+            }
             Self::UnknownHost { .. } => "`host` of the root must be a host of the inventory".to_owned(),
             Self::NoPython { .. } => {
                 "add python3 (or python, for EL7) to the `packages` of its base".to_owned()
@@ -168,8 +179,24 @@ impl RunError {
     /// Whether the definition (or what it names) is wrong, rather than a task or the world.
     #[must_use]
     pub fn is_definition_error(&self) -> bool {
-        matches!(self, Self::UnknownHost { .. } | Self::HostPattern { .. } | Self::ReservedVariable { .. })
+        matches!(
+            self,
+            Self::UnknownHost { .. }
+                | Self::HostIsGroup { .. }
+                | Self::HostPattern { .. }
+                | Self::ReservedVariable { .. }
+        )
     }
+}
+
+/// The first few of some names.
+fn names(names: &[String]) -> String {
+    const MOST: usize = 10;
+    let mut shown: Vec<String> = names.iter().take(MOST).map(|name| format!("`{name}`")).collect();
+    if names.len() > MOST {
+        shown.push(format!("and {} more", names.len() - MOST));
+    }
+    shown.join(", ")
 }
 
 fn list(services: &[(String, String)]) -> String {

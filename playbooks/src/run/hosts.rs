@@ -19,11 +19,23 @@ pub(super) fn is_unknown(complaint: &str) -> bool {
 
 /// The error that names the nearest host the inventory has.
 pub(super) fn unknown(run: &PlaybookRun, scratch: &Scratch) -> RunError {
-    let output = controller::hosts(run, scratch).stderr(Stdio::null()).output();
-    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    let known = listed(&text);
+    let known = matching(run, scratch, "all");
     let nearest = nearest(&run.host, &known);
     RunError::UnknownHost { host: run.host.clone(), nearest, known }
+}
+
+/// The error that says so when what was taken for a host is a group.
+pub(super) fn group(run: &PlaybookRun, scratch: &Scratch) -> Option<RunError> {
+    let hosts = matching(run, scratch, &run.host);
+    let is_group = !hosts.is_empty() && !hosts.contains(&run.host);
+    is_group.then(|| RunError::HostIsGroup { group: run.host.clone(), hosts })
+}
+
+/// The inventory's hosts that a pattern means.
+fn matching(run: &PlaybookRun, scratch: &Scratch, pattern: &str) -> Vec<String> {
+    let output = controller::hosts(run, scratch, pattern).stderr(Stdio::null()).output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    listed(&text)
 }
 
 /// "  hosts (2):\n    web0\n    web1\n"

@@ -189,6 +189,13 @@ impl Session<'_> {
     /// What the run came to.
     fn judge(&self, ended: Ended) -> Result<Account, RunError> {
         let Ended { status, stderr, account } = ended;
+        // Whatever happened, it didn't happen to the root's host.
+        if account.begun
+            && account.matched == 0
+            && let Some(error) = hosts::group(self.run, self.scratch)
+        {
+            return Err(error);
+        }
         if !status.success() || account.refused.is_some() {
             let failed = account.failed.filter(|_| account.ended);
             return Err(match account.refused.or(failed) {
