@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{ColorChoice, Parser};
-use rootbuild::cli::{Cli, completion, usage};
+use rootbuild::cli::{Cli, completion, trace, usage};
 use rootbuild::{bug, exit};
 
 fn main() -> ExitCode {
@@ -11,6 +11,9 @@ fn main() -> ExitCode {
 }
 
 fn run() -> u8 {
+    if let Some(code) = trace::answer() {
+        return code;
+    }
     if completion::answer() {
         return exit::OK;
     }

@@ -21,6 +21,7 @@ use crate::event::RunEvent;
 use crate::inputs::Project;
 use crate::replay::Replay;
 use crate::toolchain::Toolchain;
+use crate::trace::{Launcher, Trace, Untraced};
 
 pub use error::RunError;
 pub(crate) use scratch::Listener;
@@ -69,6 +70,8 @@ pub struct PlaybookRun {
     pub log: PathBuf,
     /// How many `-v` Ansible gets.
     pub verbosity: u8,
+    /// What lets Ansible be traced; without it nothing is known of what it reads.
+    pub launcher: Option<Launcher>,
 }
 
 /// What came out of a run that succeeded.
@@ -88,6 +91,8 @@ pub struct Outcome {
     pub deferred: Vec<(String, String)>,
     /// How much of it journals knew.
     pub replay: Replay,
+    /// What Ansible and all that it started read, if there was a launcher.
+    pub trace: Option<Result<Trace, Untraced>>,
 }
 
 /// A run that failed, and what it left.

@@ -96,8 +96,6 @@ pub enum Command {
     Doctor(doctor::Arguments),
     /// Print a completion script for a shell
     Completion(completion::Arguments),
-    #[command(name = "__trace", hide = true)]
-    Trace(trace::Arguments),
 }
 
 impl Global {
@@ -170,7 +168,6 @@ impl Cli {
             Command::Shell(arguments) => shell::run(global, arguments),
             Command::Doctor(arguments) => doctor::run(global, arguments),
             Command::Completion(arguments) => completion::run(global, arguments),
-            Command::Trace(arguments) => trace::run(global, arguments),
         };
         result.unwrap_or_else(|report| {
             report.print(global.json);

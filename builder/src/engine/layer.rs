@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use rootbuild_cache::{Digest, Input, LayerKey, Record};
 use rootbuild_playbooks::event::RunEvent;
-use rootbuild_playbooks::run::{PlaybookRun, RunFailed};
 use rootbuild_playbooks::inputs::{Project, Reader};
+use rootbuild_playbooks::run::{PlaybookRun, RunFailed};
 use rootbuild_playbooks::{run, toolchain};
 use rootbuild_roots::StepEvent;
 use rootbuild_roots::base::BaseContext;

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use super::PlaybookRun;
 use super::scratch::Scratch;
+use crate::trace::Launcher;
 
 /// Everything that Ansible starts dies with it, and it dies with us: a process namespace of its own,
 /// whose outermost process the kernel kills when our thread is gone. A shell is its first process,
@@ -34,7 +35,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 /// `ansible-playbook` for this run.
 pub(super) fn playbook(run: &PlaybookRun, scratch: &Scratch) -> Command {
-    let mut command = ansible(run, scratch, "ansible-playbook");
+    let mut command = ansible(run, scratch, "ansible-playbook", run.launcher.as_ref());
     command.args(["--limit", &run.host]);
     for name in ["vars.json", "connection.json"] {
         let mut file = OsString::from("@");
@@ -52,7 +53,7 @@ pub(super) fn playbook(run: &PlaybookRun, scratch: &Scratch) -> Command {
     command.env("ROOTBUILD_SHADOWS", scratch.path("shadows"));
     // What `lookup('env', …)` answers from, and where it notes what it was asked for.
     command.env("ROOTBUILD_ENV", scratch.path("environment.json"));
-    command.env("ROOTBUILD_ENV_USED", scratch.path("environment.used"));
+    command.env("ROOTBUILD_ENV_USED", scratch.environment_used());
     if let Some(dir) = payloads(run).filter(|_| !scratch.own_utilities) {
         command.env("ROOTBUILD_PAYLOADS", dir);
     }
@@ -72,15 +73,19 @@ pub(super) fn payloads(run: &PlaybookRun) -> Option<PathBuf> {
 
 /// The inventory's hosts that `pattern` means, one a line: for saying which one was meant.
 pub(super) fn hosts(run: &PlaybookRun, scratch: &Scratch, pattern: &str) -> Command {
-    let mut command = ansible(run, scratch, "ansible");
+    let mut command = ansible(run, scratch, "ansible", None);
     command.args([pattern, "--list-hosts"]);
     command
 }
 
 /// One of Ansible's programs with what all need: inventory, vault password, environment.
-fn ansible(run: &PlaybookRun, scratch: &Scratch, program: &str) -> Command {
+fn ansible(run: &PlaybookRun, scratch: &Scratch, program: &str, launcher: Option<&Launcher>) -> Command {
     let mut command = Command::new("setpriv");
-    command.args(FENCE).arg(run.toolchain.python()).arg(run.toolchain.program(program));
+    command.args(FENCE);
+    if let Some(launcher) = launcher {
+        command.arg(&launcher.program).args(&launcher.arguments);
+    }
+    command.arg(run.toolchain.python()).arg(run.toolchain.program(program));
     for inventory in &scratch.inventories {
         command.arg("--inventory").arg(inventory);
     }

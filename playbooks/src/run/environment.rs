@@ -52,7 +52,6 @@ fn quote(text: &mut String, bytes: &OsStr) {
 
 /// One note of the lookup plugin.
 #[derive(Debug, Deserialize)]
-#[cfg_attr(not(test), allow(dead_code))]
 struct Note {
     name: String,
     digest: Option<String>,
@@ -60,7 +59,6 @@ struct Note {
 
 /// The variables that were asked for, each with the SHA-256 of its value, or nothing where it wasn't set.
 /// A file that isn't there says that none was.
-#[cfg_attr(not(test), allow(dead_code))]
 pub(super) fn used(file: &Path) -> io::Result<BTreeMap<String, Option<Digest>>> {
     let text = match fs::read_to_string(file) {
         Ok(text) => text,
@@ -80,7 +78,6 @@ pub(super) fn used(file: &Path) -> io::Result<BTreeMap<String, Option<Digest>>> 
     Ok(notes.into_iter().filter(|(name, _)| is_shown(OsStr::new(name))).collect())
 }
 
-#[cfg_attr(not(test), allow(dead_code))]
 fn digest(hex: &str) -> Option<Digest> {
     let mut bytes = [0; 32];
     let pairs = hex.as_bytes().chunks_exact(2);

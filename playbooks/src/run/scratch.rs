@@ -90,6 +90,11 @@ impl Scratch {
         Ok(())
     }
 
+    /// Where the lookup of the environment notes what it was asked for.
+    pub(super) fn environment_used(&self) -> PathBuf {
+        self.path("environment.used")
+    }
+
     /// A file of this run.
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)

@@ -1,9 +1,9 @@
 //! One run: Ansible, who answers it, and who listens to it, side by side from start to end.
 
 use std::io::{self, BufRead, BufReader, Write};
-use std::process::{Child, ChildStderr, ExitStatus};
+use std::process::{Child, ChildStderr, Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use rootbuild_cache::Store;
@@ -14,9 +14,11 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::failure::complaint;
 use super::scratch::{Listener, Scratch};
 use super::tell::{self, Account};
-use super::{Outcome, PlaybookRun, RunError, RunFailed, Services, controller, hosts};
+use super::{Outcome, PlaybookRun, RunError, RunFailed, Services, controller, environment, hosts};
 use crate::event::RunEvent;
+use crate::inputs;
 use crate::replay::{Broker, Lost, Maker};
+use crate::trace::{Trace, Tracing, Untraced};
 
 /// How much of Ansible's standard error is kept for an error message, in bytes.
 const KEPT: usize = 64 << 10;
@@ -44,7 +46,11 @@ struct Ended {
     status: ExitStatus,
     stderr: String,
     account: Account,
+    trace: Option<Result<Trace, Untraced>>,
 }
+
+/// What a run that succeeded told, and what it read.
+type Judged = (Account, Option<Result<Trace, Untraced>>);
 
 /// Ends Ansible, once there is one.
 #[derive(Default)]
@@ -119,7 +125,7 @@ impl Session<'_> {
             Err(Lost { error, working }) => return Err(RunFailed { error, root: working }),
         };
         match (verdict, finished.tree) {
-            (Ok(account), Some(tree)) => Ok(Verdict::Done(Box::new(Outcome {
+            (Ok((account, trace)), Some(tree)) => Ok(Verdict::Done(Box::new(Outcome {
                 tree,
                 tasks: account.tasks,
                 tasks_run: account.tasks - account.replayed,
@@ -127,6 +133,7 @@ impl Session<'_> {
                 changed: account.changed,
                 deferred: account.deferred,
                 replay: finished.counts,
+                trace,
             }))),
             (Ok(_), None) => Err(RunError::Silent.into()),
             (Err(error), _) => Err(RunFailed { error, root: finished.working }),
@@ -139,6 +146,8 @@ impl Session<'_> {
         let mut command = controller::playbook(self.run, self.scratch);
         controller::wire(&mut command, log);
         let program = command.get_program().to_string_lossy().into_owned();
+        let tracing = self.tracing(&mut command)?;
+        let task = tracing.as_ref().map(Tracing::task).unwrap_or_default();
         let mut child = command.spawn().map_err(|source| RunError::Start { program, source })?;
         let group = Pid::from_child(&child);
         killer.set(Some(group));
@@ -147,7 +156,7 @@ impl Session<'_> {
         });
         let stderr = child.stderr.take();
         thread::scope(|scope| {
-            let account = scope.spawn(move || self.account(listener, broker));
+            let account = scope.spawn(move || self.account(listener, broker, &task));
             let said = scope.spawn(move || self.keep(stderr));
             let status = self.wait(&mut child);
             // Its number may be another's from now on.
@@ -157,7 +166,8 @@ impl Session<'_> {
             let lost = || RunError::io("read", &self.run.log)(io::Error::other("a thread panicked"));
             let account = account.join().map_err(|_| lost())?;
             let stderr = said.join().map_err(|_| lost())?;
-            Ok(Ended { status: status?, stderr, account })
+            let trace = tracing.map(|tracing| self.traced(tracing));
+            Ok(Ended { status: status?, stderr, account, trace })
         })
     }
 
@@ -165,9 +175,42 @@ impl Session<'_> {
         child.wait().map_err(|source| RunError::Start { program: "ansible-playbook".to_owned(), source })
     }
 
-    fn account(&self, listener: &Listener, broker: &Broker<'_>) -> Account {
+    fn account(&self, listener: &Listener, broker: &Broker<'_>, task: &AtomicU32) -> Account {
         let Ok(stream) = listener.accept() else { return Account::default() };
-        tell::listen(stream, &self.run.project.dir, &self.run.host, broker, self.events)
+        let events = |event| {
+            if matches!(event, RunEvent::Task { .. }) {
+                task.fetch_add(1, Ordering::Relaxed);
+            }
+            (self.events)(event);
+        };
+        tell::listen(stream, &self.run.project.dir, &self.run.host, broker, &events)
+    }
+
+    /// Lets the command be traced, if there is what it needs.
+    fn tracing(&self, command: &mut Command) -> Result<Option<Tracing>, RunError> {
+        if self.run.launcher.is_none() {
+            return Ok(None);
+        }
+        let python = self.run.toolchain.python();
+        let own =
+            [self.store.dir(), &self.run.toolchain.dir, &self.run.cache, self.scratch.dir(), &self.run.log];
+        let scope = inputs::scope(&self.run.project, &self.run.playbook, &python, own)
+            .about(command.get_args().skip_while(|argument| **argument != *python));
+        let failed = RunError::io("trace", &self.run.playbook);
+        let mut tracing = Tracing::new(scope, Arc::default()).map_err(failed)?;
+        tracing.attach(command);
+        Ok(Some(tracing))
+    }
+
+    /// What was traced, and what Ansible told of what can't be.
+    fn traced(&self, tracing: Tracing) -> Result<Trace, Untraced> {
+        let mut trace = tracing.finish()?;
+        trace.interpreter = Some(self.run.toolchain.python());
+        match environment::used(&self.scratch.environment_used()) {
+            Ok(used) => trace.environment = used.into_iter().collect(),
+            Err(error) => trace.gaps.push(format!("the environment's use isn't known: {error}")),
+        }
+        Ok(trace)
     }
 
     /// Writes Ansible's standard error to the log, and keeps its end.
@@ -187,8 +230,8 @@ impl Session<'_> {
     }
 
     /// What the run came to.
-    fn judge(&self, ended: Ended) -> Result<Account, RunError> {
-        let Ended { status, stderr, account } = ended;
+    fn judge(&self, ended: Ended) -> Result<Judged, RunError> {
+        let Ended { status, stderr, account, trace } = ended;
         // Whatever happened, it didn't happen to the root's host.
         if account.begun
             && account.matched == 0
@@ -230,6 +273,6 @@ impl Session<'_> {
             let root = self.run.root_name.clone();
             return Err(RunError::ServicesNotAllowed { root, services: account.deferred });
         }
-        Ok(account)
+        Ok((account, trace))
     }
 }

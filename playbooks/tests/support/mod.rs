@@ -146,6 +146,7 @@ impl Bench {
             services: Services::Defer,
             log: path("log"),
             verbosity: 0,
+            launcher: None,
         };
         Self { dir, run, cancel: Cancel::new(), base, events: Mutex::default(), ran: AtomicBool::new(false) }
     }
