@@ -5,6 +5,7 @@ mod ansible;
 mod archive;
 mod bad_input;
 mod caching;
+mod changes;
 mod debian;
 mod el7;
 mod example;
