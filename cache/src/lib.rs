@@ -23,4 +23,4 @@ pub use lock::{Holder, Lock};
 pub use remove::remove_tree;
 pub use staging::Staging;
 pub use store::Store;
-pub use tree::{Entry, Kind, Meta, Mtime, Tree, TreeError};
+pub use tree::{Child, Entry, Kind, Meta, Mtime, Tree, TreeError};

@@ -113,6 +113,17 @@ pub struct Tree {
     directories: Vec<Directory>,
 }
 
+/// What is directly in a directory of a tree.
+#[derive(Debug, Clone, Copy)]
+pub struct Child<'t> {
+    /// The number of its entry.
+    pub at: usize,
+    /// Its entry, and all below it.
+    pub entries: &'t [Entry],
+    /// The digest of a directory.
+    pub digest: Option<Digest>,
+}
+
 impl Default for Tree {
     /// A root directory with nothing in it: mode 0755, owned by 0:0, mtime 0.
     fn default() -> Self {
@@ -178,6 +189,34 @@ impl Tree {
             None => 0..0,
             Some(index) => index..self.directory_at(index).map_or(index + 1, Directory::end),
         }
+    }
+
+    /// What is directly in the directory at `path`, in order; nothing where there is no directory.
+    pub fn children<'t>(&'t self, path: &[u8]) -> impl Iterator<Item = Child<'t>> + use<'t> {
+        let number = self
+            .position(path)
+            .and_then(|index| self.directories.binary_search_by_key(&index, Directory::index).ok());
+        let (mut at, mut inner, end) = match number {
+            Some(number) => (self.directories[number].index() + 1, number + 1, self.directories[number].end()),
+            None => (0, 0, 0),
+        };
+        std::iter::from_fn(move || {
+            let entry = self.entries[..end].get(at)?;
+            let directory = entry.is_directory().then(|| &self.directories[inner]);
+            let after = directory.map_or(at + 1, Directory::end);
+            let entries = &self.entries[at..after];
+            let child = Child { at, entries, digest: directory.map(Directory::digest) };
+            inner = directory.map_or(inner, Directory::next);
+            at = after;
+            Some(child)
+        })
+    }
+
+    /// If the entry of this number is a directory: how many entries that is with all below, and the digest
+    /// that [`Tree::directory_digest`] tells.
+    #[must_use]
+    pub fn directory(&self, number: usize) -> Option<(usize, Digest)> {
+        self.directory_at(number).map(|it| (it.end() - it.index(), it.digest()))
     }
 
     /// The entry that holds what `entry` is: the first name for a `Hardlink`, else `entry` itself.

@@ -54,6 +54,10 @@ impl Directory {
         self.end as usize
     }
 
+    pub(super) fn next(&self) -> usize {
+        self.next as usize
+    }
+
     pub(super) fn digest(&self) -> Digest {
         self.digest
     }

@@ -253,6 +253,23 @@ proptest! {
     }
 
     #[test]
+    fn the_children_of_a_directory_are_all_that_is_in_it(tree in tree()) {
+        for (number, entry) in tree.entries().iter().enumerate() {
+            let mut next = number + 1;
+            for child in tree.children(&entry.path) {
+                let path = &child.entries[0].path;
+                prop_assert_eq!(child.at, next);
+                prop_assert_eq!(parent_path(path), Some(&entry.path[..]));
+                prop_assert_eq!(child.entries, tree.subtree(path));
+                prop_assert_eq!(child.digest, tree.directory_digest(path));
+                prop_assert_eq!(child.digest.map(|it| (child.entries.len(), it)), tree.directory(child.at));
+                next += child.entries.len();
+            }
+            prop_assert_eq!(next, number + tree.subtree(&entry.path).len());
+        }
+    }
+
+    #[test]
     fn what_is_below_a_known_directory_need_not_be_there(tree in tree(), picks: Vec<Index>) {
         let mut known = std::collections::HashMap::new();
         let mut entries = tree.entries().to_vec();

@@ -187,11 +187,12 @@ pub(crate) fn own_xattrs(directory: impl rustix::fd::AsFd) -> io::Result<crate::
 }
 
 /// The attributes of a directory of an upper side that are the root's own, and what overlayfs wrote there
-/// that means something.
+/// that means something, if there is any of that.
 pub(crate) fn xattrs_and_marks(
     directory: impl rustix::fd::AsFd,
-) -> io::Result<(crate::fd::Xattrs, impl std::fmt::Debug)> {
-    Ok(xattrs::part(crate::fd::list_xattrs(directory, None, belongs)?))
+) -> io::Result<(crate::fd::Xattrs, Option<impl std::fmt::Debug>)> {
+    let (own, marks) = xattrs::part(crate::fd::list_xattrs(directory, None, belongs)?);
+    Ok((own, (marks != xattrs::Marks::default()).then_some(marks)))
 }
 
 /// What tells that names belong to one file.
@@ -222,29 +223,7 @@ impl Groups {
     }
 }
 
-/// Each entry directly in the directory `path` of a tree with all below it, in order; none where it
-/// is no directory.
-pub(crate) fn subtrees_of<'t>(tree: &'t Tree, path: &[u8]) -> impl Iterator<Item = &'t [Entry]> + use<'t> {
-    let mut rest = tree.subtree(path).get(1..).unwrap_or_default();
-    std::iter::from_fn(move || {
-        let (child, after) = rest.split_first()?;
-        let below = match (&child.kind, after.first()) {
-            (Kind::Directory, Some(next)) if is_below(&next.path, &child.path) => {
-                tree.subtree(&child.path).len()
-            }
-            _ => 1,
-        };
-        let (subtree, others) = rest.split_at_checked(below)?;
-        rest = others;
-        Some(subtree)
-    })
-}
-
-fn is_below(path: &[u8], directory: &[u8]) -> bool {
-    path.strip_prefix(directory).is_some_and(|rest| rest.starts_with(b"/"))
-}
-
 /// The entries directly in the directory `path` of a tree; none where it is no directory.
 pub(crate) fn children_of<'t>(tree: &'t Tree, path: &[u8]) -> impl Iterator<Item = &'t Entry> + use<'t> {
-    subtrees_of(tree, path).filter_map(<[Entry]>::first)
+    tree.children(path).filter_map(|it| it.entries.first())
 }

@@ -10,10 +10,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rootbuild_cache::{Digest, Entry, Kind, Tree};
+use rootbuild_cache::{Child, Digest, Entry, Kind, Tree};
 
 use super::scan::{AGAIN, Found, What};
-use super::{CaptureError, Group, Groups, subtrees_of};
+use super::{CaptureError, Group, Groups};
 use crate::fd::{join, split};
 
 /// Which directory of the lower side shows through which directory of the upper side.
@@ -72,7 +72,7 @@ struct Open<'t> {
 
 enum Next<'t> {
     /// Something of the lower side with all below it.
-    Lower(&'t [Entry]),
+    Lower(Child<'t>),
     /// Something found in the upper side.
     Upper(usize),
 }
@@ -192,9 +192,9 @@ impl<'t> Merge<'t> {
                 None => {
                     way.pop();
                 }
-                Some((name, Next::Lower(entries))) => {
+                Some((name, Next::Lower(child))) => {
                     let path = join(&found[directory.at].path, name);
-                    self.lower_side(entries, &path);
+                    self.lower_side(child, &path);
                 }
                 Some((name, Next::Upper(at))) => {
                     if let What::Entry { kind: Kind::Directory, .. } = found[at].what {
@@ -219,10 +219,10 @@ impl<'t> Merge<'t> {
             here.iter().map(|at| (split(&self.found[*at].path).1, Next::Upper(*at))).collect();
         if let Some(below) = &below {
             let taken: HashSet<&[u8]> = rest.iter().map(|(name, _)| *name).collect();
-            for entries in subtrees_of(self.lower, below) {
-                let name = split(&entries[0].path).1;
+            for child in self.lower.children(below) {
+                let name = split(&child.entries[0].path).1;
                 if !taken.contains(name) {
-                    rest.push((name, Next::Lower(entries)));
+                    rest.push((name, Next::Lower(child)));
                 }
             }
         }
@@ -239,18 +239,18 @@ impl<'t> Merge<'t> {
         self.entries.push(entry);
     }
 
-    /// If a directory of the lower side can be taken with all that is below it: how many entries that
-    /// are.
-    fn take_whole(&mut self, directory: &Entry, new: &[u8]) -> Option<usize> {
+    /// If the directory of this number in the lower side can be taken with all that is below it: how many
+    /// entries that are.
+    fn take_whole(&mut self, number: usize, new: &[u8]) -> Option<usize> {
         let whole = self.whole.as_mut()?;
-        let range = self.lower.range(&directory.path);
-        let first = whole.linked.partition_point(|at| *at < range.start);
-        if whole.linked.get(first).is_some_and(|at| *at < range.end) {
+        let (length, digest) = self.lower.directory(number)?;
+        let first = whole.linked.partition_point(|at| *at < number);
+        if whole.linked.get(first).is_some_and(|at| *at < number + length) {
             return None;
         }
         // It doesn't depend on the directory's name and place.
-        whole.digests.insert(new.to_vec(), self.lower.directory_digest(&directory.path)?);
-        Some(range.len())
+        whole.digests.insert(new.to_vec(), digest);
+        Some(length)
     }
 
     /// Whether the lower side's file has further names.
@@ -259,7 +259,7 @@ impl<'t> Merge<'t> {
     }
 
     /// Takes over something of the lower side with all below it, as `new`.
-    fn lower_side(&mut self, entries: &[Entry], new: &[u8]) {
+    fn lower_side(&mut self, Child { at: start, entries, .. }: Child<'_>, new: &[u8]) {
         let old = entries[0].path.len();
         let mut skipped = 0;
         for (at, entry) in entries.iter().enumerate() {
@@ -271,7 +271,7 @@ impl<'t> Merge<'t> {
             path.extend_from_slice(new);
             path.extend_from_slice(rest);
             if entry.kind == Kind::Directory
-                && let Some(length) = self.take_whole(entry, &path)
+                && let Some(length) = self.take_whole(start + at, &path)
             {
                 skipped = at + length;
             }

@@ -5,6 +5,7 @@
 //! O(changes) and becomes a lower directory itself. Elsewhere it is a private checkout that is
 //! scanned whole. Nothing is mounted here: the sandbox does that in its own mount namespace.
 
+mod delta;
 mod failed;
 mod fingerprint;
 mod lowers;
@@ -128,7 +129,26 @@ impl WorkingRoot {
     /// they are gone) where the kernel and file system allow it, else a private checkout.
     /// Another process that checks them out is waited for, as `wait` says.
     pub fn on<'a>(store: &Store, parent: &Digest, wait: impl Into<Wait<'a>>) -> Result<Self, WorkingError> {
-        let wait = wait.into();
+        Self::over(store, parent, None, wait.into())
+    }
+
+    /// [`WorkingRoot::on`], for a tree that differs little from `near`: where `near` has lower directories
+    /// and `tree` has none, only the difference is written, as one more of them.
+    pub fn on_near<'a>(
+        store: &Store,
+        tree: &Digest,
+        near: &Digest,
+        wait: impl Into<Wait<'a>>,
+    ) -> Result<Self, WorkingError> {
+        Self::over(store, tree, Some(near), wait.into())
+    }
+
+    fn over(
+        store: &Store,
+        parent: &Digest,
+        near: Option<&Digest>,
+        wait: Wait<'_>,
+    ) -> Result<Self, WorkingError> {
         wait.cancel.check()?;
         let tree = store.tree(parent)?;
         let (staging, scratch) = stage(store, "step")?;
@@ -137,7 +157,14 @@ impl WorkingRoot {
             checkout(store, &tree, &root, wait.cancel)?;
             return Ok(Self::new(Side::Plain { root, parent: Some(*parent) }, scratch, staging));
         }
-        let chain = lowers::chain_or_checkout(store, parent, &tree, wait)?;
+        let chain = match near {
+            Some(near) => lowers::chain_near(store, parent, &tree, near, wait)?,
+            None => None,
+        };
+        let chain = match chain {
+            Some(chain) => chain,
+            None => lowers::chain_or_checkout(store, parent, &tree, wait)?,
+        };
         let upper = make_dir(&staging, "upper", 0o700)?;
         let work = make_dir(&staging, "work", 0o700)?;
         // The merged root directory has the upper one's owner, mode and attributes.
@@ -190,7 +217,7 @@ impl WorkingRoot {
                 }
                 Ok(digest)
             }
-            Side::Overlay { upper, parent, tree, .. } => {
+            Side::Overlay { upper, parent, tree, chain, .. } => {
                 let mut known = self.take_known();
                 fd::settle(upper, known.newest());
                 scrub::scrub_upper(upper).map_err(failed("scrub", upper))?;
@@ -218,6 +245,8 @@ impl WorkingRoot {
                 without_sockets(upper, &captured, Some(tree)).map_err(failed("scrub", upper))?;
                 let digest = put(store, &captured.tree)?;
                 if !speaks_overlay(&captured.tree) {
+                    // Contents, tree, and whatever else was on the file system are on disk now.
+                    chain.make_durable()?;
                     lowers::keep_delta(store, &digest, parent, upper, self.staging.path())?;
                 }
                 Ok(digest)
