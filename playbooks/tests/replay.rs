@@ -88,3 +88,122 @@ fn a_changed_template_runs_from_there_on() {
         assert!(again(bench).replay.is_whole());
     });
 }
+
+const EVERYTHING: &str = r#"- hosts: web0
+  vars: {users: [ann, bob], secret: hunter2-in-clear}
+  handlers:
+    - name: reload it
+      ansible.builtin.copy: {content: 'reloaded', dest: /etc/handled}
+  tasks:
+    - ansible.builtin.command: {cmd: 'echo {{ item }}'}
+      loop: '{{ users }}'
+      register: looped
+      changed_when: false
+    - ansible.builtin.copy: {content: "{{ looped.results | map(attribute='stdout') | join(' ') }}", dest: /etc/looped}
+      notify: reload it
+    - block:
+        - name: fail
+          ansible.builtin.command: {cmd: 'false'}
+      rescue:
+        - ansible.builtin.copy: {content: '{{ ansible_failed_result.rc }}', dest: /etc/rescued}
+      always:
+        - ansible.builtin.file: {path: /etc/always, state: directory}
+    - ansible.builtin.command: {cmd: 'exit 3'}
+      ignore_errors: true
+    - ansible.builtin.meta: flush_handlers
+    - ansible.builtin.include_tasks: more.yml
+      loop: [1, 2]
+    - ansible.builtin.import_tasks: fixed.yml
+      tags: [fixed]
+    - ansible.builtin.copy: {content: '{{ secret }}', dest: /etc/secret}
+      no_log: true
+    - ansible.builtin.command: {cmd: 'echo {{ secret }} said'}
+      no_log: true
+      register: said
+    - ansible.builtin.copy: {content: '{{ said.stdout }}', dest: /etc/said}
+      no_log: true
+    - ansible.builtin.user: {name: ann}
+    - ansible.builtin.shell: {cmd: 'id -un > /home/ann/who'}
+      become: true
+      become_user: ann
+    - ansible.builtin.command: {cmd: sleep 1}
+      async: 30
+      poll: 1
+    - ansible.builtin.shell: {cmd: 'sleep 1; echo done > /etc/job'}
+      async: 30
+      poll: 0
+      register: job
+    - ansible.builtin.async_status: {jid: '{{ job.ansible_job_id }}'}
+      register: job_result
+      until: job_result.finished
+      retries: 30
+      delay: 1
+    - ansible.builtin.script: {cmd: hello.sh one}
+      register: script
+    - ansible.builtin.copy: {content: '{{ script.stdout }}', dest: /etc/script}
+    - ansible.builtin.raw: echo raw > /etc/raw
+    - ansible.builtin.fetch: {src: /etc/looped, dest: '{{ fetched }}/', flat: true}
+    - ansible.builtin.copy: {src: big, dest: /etc/big}
+    - ansible.builtin.copy: {content: x, dest: /etc/never}
+      check_mode: true
+      diff: true
+    - ansible.builtin.command: {cmd: hostname}
+      delegate_to: localhost
+      run_once: true
+      register: here
+      changed_when: false
+    - ansible.builtin.stat: {path: /etc/big}
+      register: big
+    - ansible.builtin.copy: {content: '{{ big.stat.checksum }} {{ here.rc }}', dest: /etc/last}
+"#;
+
+/// Whether some file of the journals holds these bytes.
+fn journals_hold(bench: &Bench, bytes: &[u8]) -> bool {
+    let mut seen = 0;
+    let home = support::store().dir().join("replays");
+    let _ = bench;
+    for dir in std::fs::read_dir(home).unwrap().flatten().filter(|dir| dir.path().is_dir()) {
+        for file in std::fs::read_dir(dir.path()).unwrap().flatten() {
+            seen += 1;
+            if std::fs::read(file.path()).unwrap().windows(bytes.len()).any(|it| it == bytes) {
+                return true;
+            }
+        }
+    }
+    assert!(seen > 0);
+    false
+}
+
+#[test]
+fn everything_that_ansible_offers_is_replayed() {
+    with_each("everything_that_ansible_offers_is_replayed", |bench| {
+        bench.playbook(EVERYTHING);
+        bench.write(
+            "more.yml",
+            "- ansible.builtin.copy: {content: '{{ item }}', dest: '/etc/more{{ item }}'}\n",
+        );
+        bench.write("fixed.yml", "- ansible.builtin.copy: {content: fixed, dest: /etc/fixed}\n");
+        bench.write("files/hello.sh", "#!/bin/sh\necho hello $1\n");
+        let big: Vec<u8> = (0..3_000_000_u32).flat_map(u32::to_le_bytes).collect();
+        std::fs::write(bench.run.project.dir.join("files/big"), big).unwrap();
+        bench.run.vars = serde_json::json!({"fetched": bench.dir.path().join("fetched")});
+        let cold = bench.go().unwrap();
+        assert_eq!(cold.replay.journal_ended, None);
+        let replayed = again(bench);
+        assert!(replayed.replay.is_whole(), "{:?}", replayed.replay);
+        assert_eq!(replayed.tree, cold.tree);
+        assert!(!journals_hold(bench, b"hunter2"));
+        // An edit near the end, and one near the beginning.
+        let late = EVERYTHING.replace("echo raw >", "echo rare >");
+        bench.playbook(&late);
+        let edited = again(bench).replay;
+        assert!(edited.answered > edited.live && edited.live > 0, "{edited:?}");
+        let flush = "    - ansible.builtin.meta: flush_handlers\n";
+        let more = "    - ansible.builtin.copy: {content: early, dest: /etc/early}\n";
+        bench.playbook(&late.replace(flush, &[more, flush].concat()));
+        let edited = again(bench).replay;
+        assert!(edited.live > edited.answered && edited.answered > 0, "{edited:?}");
+        bench.playbook(EVERYTHING);
+        assert!(again(bench).replay.is_whole());
+    });
+}

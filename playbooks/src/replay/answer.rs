@@ -86,6 +86,12 @@ impl Answer {
         (rest.is_empty() && *done <= 1).then_some(Self { out, err, done: *done == 1, last })
     }
 
+    /// Whether a job has ended, if this is the answer to who asked.
+    pub(super) fn is_finished(&self) -> bool {
+        let ended = |value: &Value| value.as_bool().unwrap_or_else(|| value.as_u64() == Some(1));
+        result(&self.out).is_none_or(|(result, ..)| result.get("finished").is_none_or(ended))
+    }
+
     /// Whether a request that was carried out a second time has ended like the first time: all is the
     /// same but for times, places on the disk and how the agent ran it.
     pub(super) fn agrees(&self, other: &Self) -> bool {
@@ -106,15 +112,19 @@ const NOISE: &[&str] =
     &["start", "end", "delta", "atime", "mtime", "ctime", "inode", "ino", "dev", "cache_update_time"];
 
 fn same_result(one: &[u8], two: &[u8]) -> bool {
-    let result = |text: &[u8]| -> Option<Value> {
-        let mut value: Value = serde_json::from_slice(text.trim_ascii()).ok()?;
-        if !value.is_object() {
-            return None;
-        }
-        without_noise(&mut value);
-        Some(value)
-    };
-    matches!((result(one), result(two)), (Some(one), Some(two)) if one == two)
+    match (result(one), result(two)) {
+        (Some(one), Some(two)) => one == two,
+        _ => false,
+    }
+}
+
+/// What a module printed, what stands before and after, all without noise.
+fn result(text: &[u8]) -> Option<(Value, &[u8], &[u8])> {
+    let from = memchr::memchr(b'{', text)?;
+    let to = memchr::memrchr(b'}', text)? + 1;
+    let mut value: Value = serde_json::from_slice(text.get(from..to)?).ok()?;
+    without_noise(&mut value);
+    Some((value, text[..from].trim_ascii(), text[to..].trim_ascii()))
 }
 
 fn without_noise(value: &mut Value) {

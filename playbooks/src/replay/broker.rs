@@ -5,7 +5,7 @@ use std::mem;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rootbuild_cache::{Digest, Store};
 use rootbuild_roots::working::{Snapshot, WorkingRoot};
@@ -16,11 +16,16 @@ use super::journal::{Entry, Journals, Known, Reply};
 use super::live::{Live, Lost, Maker};
 use super::names::Names;
 use super::request::{Identity, Request};
+use super::wire::Kind;
 use super::{Diverged, Replay, checkpoint, seal, state};
 use crate::run::{RunError, is_old};
 
 /// So much work takes longer than making a root, in milliseconds.
 const FAR_BEHIND: u64 = 500;
+
+/// How long jobs are waited for that run once more, and how often they are asked for.
+const PATIENCE: Duration = Duration::from_secs(600);
+const POLL: Duration = Duration::from_millis(100);
 
 /// Speaks with Ansible for a run.
 pub(crate) struct Broker<'a> {
@@ -227,7 +232,7 @@ impl<'a> Broker<'a> {
         inner.under_way += 1;
         drop(inner);
 
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         let result = agent.ask(head, data, Some(client));
         let took = began.elapsed();
 
@@ -251,7 +256,17 @@ impl<'a> Broker<'a> {
         };
         inner.give_back(agent);
         let answer = answer.canonical(&request, &mut inner.names);
-        let pure = inner.saw(watched);
+        // Who only looks changes nothing, whatever else goes on.
+        let pure = inner.saw(watched) || request.kind == Kind::Get || request.is_poll();
+        if let Ok(dump) = std::env::var("RB_DUMP") {
+            use std::io::Write as _;
+            let mut f = std::fs::OpenOptions::new().create(true).append(true).open(dump).unwrap();
+            writeln!(
+                f,
+                "LIVE pure={pure} {w} took {took:?} fp {:?}",
+                inner.live.as_ref().and_then(|l| l.fingerprint)
+            )
+            .unwrap();
         if let Some(identity) = identity.filter(|_| inner.counts.journal_ended.is_none()) {
             inner.record(&identity, &answer, pure, took);
         }
@@ -288,9 +303,38 @@ impl<'a> Broker<'a> {
             }
         }
         for Pending { request, identity, reply } in mem::take(&mut inner.pending) {
-            inner.counts.resent += 1;
             let before = seal::open(&identity.seal, &reply.sealed).and_then(|bytes| Answer::decode(&bytes));
-            let now = inner.resend(&request);
+            let is_poll = request.is_poll();
+            inner.counts.resent += 1;
+            let mut now = inner.resend(&request);
+            let late = Instant::now() + PATIENCE;
+            while is_poll && now.as_ref().is_some_and(|now| !now.is_finished()) && Instant::now() < late {
+                std::thread::sleep(POLL);
+                self.maker.wait.cancel.check().map_err(|_| Refused)?;
+                now = inner.resend(&request);
+            }
+            if let (Ok(dump), Some(before), Some(now)) = (std::env::var("RB_DUMP"), &before, &now) {
+                use std::io::Write as _;
+                let mut f = std::fs::OpenOptions::new().create(true).append(true).open(dump).unwrap();
+                writeln!(
+                    f,
+                    "RESEND {} {} {}",
+                    request.what(),
+                    String::from_utf8_lossy(&request.subject),
+                    now.agrees(before)
+                )
+                .unwrap();
+                if !now.agrees(before) {
+                    writeln!(
+                        f,
+                        "{}\n{}\n{:?}\n{:?}",
+                        String::from_utf8_lossy(&before.out),
+                        String::from_utf8_lossy(&now.out),
+                        before.err,
+                        now.err
+                    )
+                    .unwrap();
+                }
             match (before, now) {
                 (Some(before), Some(now)) if now.agrees(&before) => {}
                 _ => return self.begin_again(inner, "a request ended otherwise than before".to_owned()),
@@ -423,9 +467,13 @@ impl Inner {
         let frames = answer.send(&request, &self.names);
         let entry = Entry::Request { state: self.state, request: identity.digest, reply: reply.clone() };
         self.path.push(entry);
-        if reply.next != self.state {
-            self.state = reply.next;
+        let changes = reply.next != self.state;
+        self.state = reply.next;
+        // That a job has ended is waited for in a root that comes later.
+        if changes || request.is_poll() && answer.is_finished() {
             self.pending.push(Pending { request, identity: identity.clone(), reply });
+        }
+        if changes {
             self.pass_checkpoint(store);
         }
         Ok(frames)

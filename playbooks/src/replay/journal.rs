@@ -125,7 +125,8 @@ impl Journals {
         for number in numbers(&self.dir).unwrap_or_default() {
             let path = self.path(number);
             match self.read(&path) {
-                Ok(entries) => entries.into_iter().for_each(|entry| known.add(entry)),
+                // The last answer to who asks again and again is the one that counts.
+                Ok(entries) => entries.into_iter().rev().for_each(|entry| known.add(entry)),
                 // Replaced between the listing and now.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => warn(format!("passed over the journal `{}`: {error}", path.display())),

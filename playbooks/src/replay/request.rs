@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use memchr::memmem;
 use rootbuild_cache::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -88,13 +89,23 @@ impl Request {
         self
     }
 
-    /// Whether a file is put that is a module or its arguments: in a temporary directory of Ansible's,
-    /// under one of the names that it gives such files.
+    /// Whether a file is put that is a module, its arguments or a script: in a temporary directory of
+    /// Ansible's, and not under the name that it gives copied files there.
     fn is_module_file(&self) -> bool {
         let mut parts = self.subject.rsplit(|byte| *byte == b'/');
         let (name, dir) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        let is_module = name.starts_with(b"AnsiballZ_") || name == b"args";
-        self.kind == Kind::Put && dir.starts_with(b"ansible-tmp-") && is_module
+        let is_copied = name.strip_prefix(b".").unwrap_or(name).starts_with(b"source");
+        self.kind == Kind::Put && dir.starts_with(b"ansible-tmp-") && !is_copied
+    }
+
+    /// Whether it only asks how far a job is that runs on.
+    pub(super) fn is_poll(&self) -> bool {
+        let Body::Bytes(body) = &self.body else { return false };
+        let has = |text: &[u8]| memmem::find(body, text).is_some();
+        self.kind == Kind::Exec
+            && has(b"async_status\", ")
+            && has(b"\"jid\": ")
+            && !has(b"\"mode\": \"cleanup\"")
     }
 
     /// What it is, in words that tell nothing of its content.
