@@ -26,7 +26,7 @@ pub use reach::Reach;
 pub struct PlannedLayer {
     /// The step's name.
     pub step: String,
-    /// Its key; `None` where the layer below isn't known yet.
+    /// Its key. Where the layer below has to be built first it only tells layers apart.
     pub key: Option<LayerKey>,
     /// Its tree, if a record holds; `None`: it would be built.
     pub tree: Option<Digest>,
@@ -109,7 +109,7 @@ impl<'a> Planner<'a> {
                         let key = base::source(below).key()?;
                         let (parts, whole) = remember::of_base(below, dir);
                         let (step, reader) = (step.name(), None);
-                        self.look(Keyed { root: name, index, step, key, parts, whole, reader, dir })?
+                        self.look(&Keyed { root: name, index, step, key, parts, whole, reader, dir })?
                     }
                 },
                 Step::Playbook(playbook) => self.playbook(root, playbook, index, &layers)?,
@@ -151,8 +151,9 @@ impl<'a> Planner<'a> {
         let cache = self.store.map(|store| inputs::cache_in(store.dir()));
         let reader = self.reader.get_or_insert_with(|| Arc::new(Reader::new(&project, cache.as_deref())));
         let reader = Some(Arc::clone(reader));
-        // Without a tree below there is no key, but all other parts of one.
-        let below = parent.tree.unwrap_or_else(|| Digest::of(b""));
+        // Without a tree below there is no key, but all other parts of one, and something to tell it by.
+        let unknown = || parent.key.map_or_else(|| Digest::of(b""), |key| key.0);
+        let below = parent.tree.unwrap_or_else(unknown);
         let keyed_by = PlaybookStep::new(below, root, playbook, &project, &identity);
         let keyed = Keyed {
             root: &root.name,
@@ -164,12 +165,16 @@ impl<'a> Planner<'a> {
             reader,
             dir: &ansible.project,
         };
-        if parent.tree.is_some() { self.look(keyed) } else { Ok(self.above_the_unknown(keyed, &parent.step)) }
+        if parent.tree.is_some() {
+            self.look(&keyed)
+        } else {
+            Ok(self.above_the_unknown(&keyed, &parent.step))
+        }
     }
 
     /// A layer whose parent has to be built first: what else is known of it.
-    fn above_the_unknown(&mut self, keyed: Keyed<'_>, parent: &str) -> PlannedLayer {
-        let latest = self.latest(&keyed);
+    fn above_the_unknown(&mut self, keyed: &Keyed<'_>, parent: &str) -> PlannedLayer {
+        let latest = self.latest(keyed);
         let record = self.store.zip(latest.as_ref()).and_then(|(store, latest)| latest.record(store));
         let mut reasons = vec![Reason::new("parent", parent)];
         if self.forced.is(keyed.root, &keyed.step) {
@@ -186,12 +191,13 @@ impl<'a> Planner<'a> {
             reasons.extend(changes(reader, &record.inputs));
         }
         let certain = reasons.len() > 1;
-        let missed = PlannedLayer { step: keyed.step.clone(), reasons, certain, ..PlannedLayer::default() };
-        self.shown(missed, &keyed, record, latest)
+        let (step, key) = (keyed.step.clone(), Some(keyed.key));
+        let missed = PlannedLayer { step, key, reasons, certain, ..PlannedLayer::default() };
+        self.shown(missed, keyed, record, latest)
     }
 
-    fn look(&mut self, keyed: Keyed<'_>) -> Result<PlannedLayer, StepError> {
-        let latest = self.latest(&keyed);
+    fn look(&mut self, keyed: &Keyed<'_>) -> Result<PlannedLayer, StepError> {
+        let latest = self.latest(keyed);
         let step = keyed.step.clone();
         let missed = PlannedLayer { step, key: Some(keyed.key), certain: true, ..PlannedLayer::default() };
         let Some(store) = self.store else {
@@ -221,7 +227,7 @@ impl<'a> Planner<'a> {
         {
             reasons.extend(changes(reader, &record.inputs));
         }
-        Ok(self.shown(PlannedLayer { reasons, ..missed }, &keyed, record, latest))
+        Ok(self.shown(PlannedLayer { reasons, ..missed }, keyed, record, latest))
     }
 
     /// Adds what can be shown and reckoned by the record that the reasons are about.
@@ -243,7 +249,9 @@ impl<'a> Planner<'a> {
             }
             layer.reach = Reach::of(&layer.reasons, record);
             let part = layer.reach.as_ref().and_then(Reach::part).unwrap_or(1.0);
-            layer.seconds = Some(record.seconds * part);
+            // A record of a run that was replayed tells nothing of how long tasks take.
+            let whole = latest.as_ref().and_then(|latest| latest.whole).unwrap_or(record.seconds);
+            layer.seconds = Some(whole.max(record.seconds) * part);
         }
         layer.record = record.map(Box::new);
         layer.latest = latest.map(Box::new);

@@ -74,10 +74,7 @@ fn came(layer: &PlannedLayer) -> Vec<String> {
     match (made, &layer.record) {
         (Some(made), _) => {
             lines.push(format!("{} at {}", how(made), minute(&made.at)));
-            if !made.reasons.is_empty() {
-                lines.push("  because:".to_owned());
-                lines.extend(made.reasons.iter().map(|told| format!("    {}", reasons::sentence(told))));
-            }
+            lines.extend(made.reasons.iter().map(|told| format!("  why: {}", reasons::sentence(told))));
         }
         (None, Some(record)) => {
             let took = words::seconds(record.seconds);

@@ -92,15 +92,13 @@ impl Work {
     fn of(plans: &[PlannedRoot]) -> Self {
         let mut work = Self::default();
         let mut seen = HashSet::new();
-        for (plan, layer) in plans.iter().flat_map(|plan| plan.layers.iter().map(move |layer| (plan, layer)))
-        {
+        for layer in plans.iter().flat_map(|plan| &plan.layers) {
             // The tree of another root is that root's work.
             let lent = layer.reasons.iter().all(|reason| reason.subject.starts_with("root "));
             if layer.tree.is_some() || (lent && !layer.reasons.is_empty()) {
                 continue;
             }
-            let place = layer.key.is_none().then_some(&plan.name);
-            if !seen.insert((layer.key, &layer.step, place)) {
+            if !seen.insert((layer.key, &layer.step)) {
                 continue;
             }
             work.layers += 1;

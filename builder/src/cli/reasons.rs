@@ -35,7 +35,18 @@ pub(super) fn sentence(reason: &Told) -> String {
         "vanished" => format!("`{subject}` is gone"),
         "listing" | "directory" => format!("what is in `{subject}` has changed"),
         "link" => format!("`{subject}` leads elsewhere"),
-        "environment" => changed(format!("the environment variable `{subject}`")),
+        // Of these only digests are known.
+        "environment" => {
+            let how = match (old, new) {
+                (None, Some(_)) => "is set now",
+                (Some(_), None) => "isn't set any more",
+                _ => "has changed",
+            };
+            format!("the environment variable `{subject}` {how}")
+        }
+        "python" => "the Python that runs Ansible is another".into(),
+        "output" => format!("`{subject}`, which the playbook wrote, isn't as it left it"),
+        "project" => "files of the project have come or gone (what Ansible read wasn't traced)".into(),
         "variable" => changed(format!("the variable `{subject}`")),
         "unset" => match old {
             Some(old) => format!("`{subject}` isn't set any more (was {})", value(old)),
@@ -160,7 +171,11 @@ mod tests {
             ("lost", "site.yml", Some(tree.as_str()), None),
             ("forced", "site.yml", None, None),
             ("rootbuild", "0.1.0", None, None),
-            ("python", "3.11", Some("3.11.1"), Some("3.11.2")),
+            ("environment", "HTTP_PROXY", None, Some(tree.as_str())),
+            ("python", "/usr/bin/python3", Some(tree.as_str()), Some(tree.as_str())),
+            ("output", "files/made", Some(tree.as_str()), Some(tree.as_str())),
+            ("project", ".", Some(tree.as_str()), Some(tree.as_str())),
+            ("something-new", "x", Some("1"), Some("2")),
         ];
         let told: Vec<String> = reasons
             .into_iter()

@@ -51,7 +51,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
                     "tree": layer.tree,
                     "created": record.as_ref().map(|record| &record.created),
                     "seconds": record.as_ref().map(|record| record.seconds),
-                    "facts": record.as_ref().map(|record| &record.facts),
+                    "facts": record.as_ref().map(|record| facts(&record.facts)),
                 })
             })
             .collect();
@@ -121,6 +121,17 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
     }
     out::text(&text)?;
     Ok(exit::OK)
+}
+
+/// The facts of a record that are for people: not where copies of its inputs lie.
+fn facts(facts: &Value) -> Value {
+    let mut facts = facts.clone();
+    if let Value::Object(map) = &mut facts {
+        for internal in ["contents", "first_use"] {
+            map.remove(internal);
+        }
+    }
+    facts
 }
 
 /// What is dropped before a root is captured, by reason.

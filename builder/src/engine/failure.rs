@@ -14,6 +14,7 @@ use rootbuild_roots::publish::PublishError;
 use rootbuild_roots::sandbox::SandboxError;
 use rootbuild_roots::working::WorkingError;
 
+use super::verify::Differs;
 use crate::definition::{At, Root};
 
 /// Why a step couldn't be done.
@@ -40,6 +41,9 @@ pub enum StepError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] rootbuild_cache::Error),
+    /// What was cached or replayed isn't what running the step whole gives.
+    #[error("{0}")]
+    Differs(Box<Differs>),
     /// The root that this one stands on couldn't be made.
     #[error("it stands on root `{0}`, which failed")]
     Dependency(String),
@@ -107,6 +111,11 @@ impl StepError {
             Self::Run(error) => error.hint(),
             Self::Toolchain(error) => error.hint(),
             Self::Publish(error) => error.hint(),
+            Self::Differs(differs) => Some(format!(
+                "a playbook that doesn't come out the same each time (times, random numbers) is one reason; \
+                 `--rebuild {}` builds the layer whole and keeps that",
+                differs.step
+            )),
             _ => None,
         }
     }

@@ -81,6 +81,9 @@ pub struct Latest {
     pub parts: Vec<Part>,
     /// How it was made, if it was since it last had another key or tree.
     pub made: Option<Made>,
+    /// How long the step took when it last ran whole, in seconds.
+    #[serde(default)]
+    pub whole: Option<f64>,
 }
 
 /// What only root may see of a [`Latest`] with the same key.
@@ -165,6 +168,12 @@ impl History {
             made_for: made_for.map(str::to_owned),
             parts,
             made,
+            whole: None,
+        };
+        let ran_whole = latest.made.as_ref().filter(|made| made.tasks_replayed == 0);
+        latest.whole = match ran_whole.filter(|made| made.status == LayerStatus::Built) {
+            Some(made) => Some(made.seconds),
+            None => self.step(index, step).and_then(|before| before.whole),
         };
         let before = self.layers.get(index).filter(|before| before.is_same_layer(&latest));
         if let Some(before) = before.filter(|_| latest.made.is_none()) {

@@ -17,6 +17,7 @@ use serde_json::json;
 
 use super::lookup::{Lookup, Reason, lookup};
 use super::reads::{Reads, Watched};
+use super::verify::{Differs, differences};
 use super::{Engine, LayerReport, StepError, blocking, contents, parts, step, top};
 use crate::definition::{Ansible, Base, BaseKind, Playbook, Root};
 use crate::event::{Event, LayerStatus};
@@ -41,6 +42,8 @@ struct Built {
     tasks: (u64, u64),
     /// Whether journals answered for all of it.
     replayed: bool,
+    /// Whether they answered for any of it.
+    answered: bool,
     facts: serde_json::Value,
     /// What it read.
     inputs: Vec<Input>,
@@ -61,7 +64,7 @@ impl Engine {
         let step_name = name.clone();
         let (engine, root_name) = (Arc::clone(self), root.name.clone());
         let files: Vec<PathBuf> = parts::files_of_base(base).into_iter().map(Path::to_owned).collect();
-        self.layer(&root.name, index, &name, key, None, move || {
+        self.layer(&root.name, index, &name, key, None, move |_| {
             let working = WorkingRoot::empty(&engine.store)?;
             let directory = match working.mount() {
                 working::RootMount::Plain(directory) => directory,
@@ -90,8 +93,9 @@ impl Engine {
             let names: Vec<_> =
                 files.iter().map(|path| path.strip_prefix(dir).unwrap_or(path).to_string_lossy()).collect();
             contents::keep(&engine.store, dir, names.iter().map(AsRef::as_ref), &mut facts)?;
-            let (tasks, replayed, inputs, next_key) = ((0, 0), false, Vec::new(), Some(next_key));
-            Ok(Built { tree, tasks, replayed, facts, inputs, sound, next_key })
+            let (tasks, replayed, answered) = ((0, 0), false, false);
+            let (inputs, next_key) = (Vec::new(), Some(next_key));
+            Ok(Built { tree, tasks, replayed, answered, facts, inputs, sound, next_key })
         })
         .await
     }
@@ -108,68 +112,83 @@ impl Engine {
         let reader = self.reader(&project);
         let (engine, root, playbook) = (Arc::clone(self), root.clone(), playbook.clone());
         let (root_name, step_name) = (root.name.clone(), playbook.name.clone());
-        self.layer(&root_name, index, &step_name, key, Some(Arc::clone(&reader)), move || {
-            let toolchain = engine.toolchain(&root.name)?;
-            let watched = Watched::before(&engine, &root.name, &project, &playbook.path)?;
-            engine.phase(&root.name, "preparing the root");
-            let spec = PlaybookRun {
-                root_name: root.name.clone(),
-                project: project.clone(),
-                playbook: playbook.path.clone(),
-                host: root.host.value.clone(),
-                vars: serde_json::Value::Object(root.vars.clone()),
-                toolchain,
-                parent,
-                replay: !engine.options.no_replay && !engine.options.forced.is(&root.name, &playbook.name),
-                cache: engine.store.dir().join("ansible"),
-                network: root.network,
-                boot: root.boot,
-                services: root.services,
-                log: engine.logs.path(&root.name),
-                verbosity: engine.options.verbosity,
-                launcher: watched.launcher(),
-            };
-            let ran = engine.waiting(&root.name, |wait| {
-                run::run(&spec, &engine.store, &Nspawn, wait, &|event| engine.run_event(&root.name, event))
-            });
-            let outcome = match ran {
-                Ok(outcome) => outcome,
-                Err(RunFailed { error, root: left }) => {
-                    if let Some(left) = left {
-                        engine.keep_failed(left, &root.name);
-                    }
-                    return Err(error.into());
-                }
-            };
-            let reads = watched.after(outcome.trace, &reader)?;
-            if let Some(why) = &reads.unsound {
-                engine.unsound(&root.name, &playbook.name, why);
-            }
-            let Reads { inputs, unsound, first_use, connections } = reads;
-            let deferred: Vec<_> = outcome
-                .deferred
-                .iter()
-                .map(|(service, state)| json!({"service": service, "state": state}))
-                .collect();
-            let mut facts = json!({
-                "tasks": outcome.tasks,
-                "changed": outcome.changed,
-                "deferred": deferred,
-                "host": root.host.value,
-                "tasks_run": outcome.tasks_run,
-                "tasks_replayed": outcome.tasks_replayed,
-                "replay": outcome.replay,
-                "first_use": first_use,
-                "connections": connections,
-            });
-            let files = inputs.iter().filter(|input| input.kind == "file").map(|input| input.name.as_str());
-            contents::keep(&engine.store, &project.dir, files, &mut facts)?;
-            let tasks = (outcome.tasks_run, outcome.tasks_replayed);
-            let replayed = outcome.replay.is_whole();
-            let (tree, sound) = (outcome.tree, unsound.is_none());
-            Ok(Built { tree, tasks, replayed, facts, inputs, sound, next_key: None })
+        let may_replay = !self.options.no_replay && !self.options.forced.is(&root_name, &step_name);
+        let shared = Arc::clone(&reader);
+        self.layer(&root_name, index, &step_name, key, Some(shared), move |replay| {
+            engine.run_playbook(&root, &playbook, &project, parent, &reader, replay && may_replay)
         })
         .await
+    }
+
+    /// Runs a playbook on `parent`; with `replay` as far as journals don't answer for the root.
+    fn run_playbook(
+        &self,
+        root: &Root,
+        playbook: &Playbook,
+        project: &Project,
+        parent: Digest,
+        reader: &Reader,
+        replay: bool,
+    ) -> Result<Built, StepError> {
+        let toolchain = self.toolchain(&root.name)?;
+        let watched = Watched::before(self, &root.name, project, &playbook.path)?;
+        self.phase(&root.name, "preparing the root");
+        let spec = PlaybookRun {
+            root_name: root.name.clone(),
+            project: project.clone(),
+            playbook: playbook.path.clone(),
+            host: root.host.value.clone(),
+            vars: serde_json::Value::Object(root.vars.clone()),
+            toolchain,
+            parent,
+            replay,
+            cache: self.store.dir().join("ansible"),
+            network: root.network,
+            boot: root.boot,
+            services: root.services,
+            log: self.logs.path(&root.name),
+            verbosity: self.options.verbosity,
+            launcher: watched.launcher(),
+        };
+        let ran = self.waiting(&root.name, |wait| {
+            run::run(&spec, &self.store, &Nspawn, wait, &|event| self.run_event(&root.name, event))
+        });
+        let outcome = match ran {
+            Ok(outcome) => outcome,
+            Err(RunFailed { error, root: left }) => {
+                if let Some(left) = left {
+                    self.keep_failed(left, &root.name);
+                }
+                return Err(error.into());
+            }
+        };
+        let reads = watched.after(outcome.trace, reader)?;
+        if let Some(why) = &reads.unsound {
+            self.unsound(&root.name, &playbook.name, why);
+        }
+        let Reads { inputs, unsound, first_use, connections } = reads;
+        let deferred: Vec<_> = outcome
+            .deferred
+            .iter()
+            .map(|(service, state)| json!({"service": service, "state": state}))
+            .collect();
+        let mut facts = json!({
+            "tasks": outcome.tasks,
+            "changed": outcome.changed,
+            "deferred": deferred,
+            "host": root.host.value,
+            "tasks_run": outcome.tasks_run,
+            "tasks_replayed": outcome.tasks_replayed,
+            "replay": outcome.replay,
+            "first_use": first_use,
+            "connections": connections,
+        });
+        let files = inputs.iter().filter(|input| input.kind == "file").map(|input| input.name.as_str());
+        contents::keep(&self.store, &project.dir, files, &mut facts)?;
+        let tasks = (outcome.tasks_run, outcome.tasks_replayed);
+        let (replayed, answered) = (outcome.replay.is_whole(), outcome.replay.answered > 0);
+        let (tree, sound) = (outcome.tree, unsound.is_none());
+        Ok(Built { tree, tasks, replayed, answered, facts, inputs, sound, next_key: None })
     }
 
     /// Key and project of a playbook's layer.
@@ -195,7 +214,7 @@ impl Engine {
         name: &str,
         key: LayerKey,
         reader: Option<Arc<Reader>>,
-        build: impl FnOnce() -> Result<Built, StepError> + Send + 'static,
+        build: impl Fn(bool) -> Result<Built, StepError> + Send + Sync + 'static,
     ) -> Outcome {
         let (owner, memo) = {
             let mut memo = self.memo.lock().unwrap_or_else(PoisonError::into_inner);
@@ -253,7 +272,7 @@ impl Engine {
         name: &str,
         key: LayerKey,
         reader: Option<Arc<Reader>>,
-        build: impl FnOnce() -> Result<Built, StepError> + Send + 'static,
+        build: impl Fn(bool) -> Result<Built, StepError> + Send + Sync + 'static,
     ) -> Result<LayerReport, StepError> {
         let start = Instant::now();
         let cached = |record: Box<Record>| LayerReport {
@@ -274,7 +293,13 @@ impl Engine {
                 lookup(&self.store, &key, reader.as_deref(), name)
             }
         };
+        let build = Arc::new(build);
+        // Bases don't replay anything.
+        let verify = self.options.verify_replay && reader.is_some();
         if let Lookup::Hit(record) = find()? {
+            if verify {
+                self.verify_cached(root, index, name, record.tree, Arc::clone(&build)).await?;
+            }
             return Ok(cached(record));
         }
         let _lock = self.lock_layer(root, index, name, key).await?;
@@ -286,14 +311,19 @@ impl Engine {
         let _permit = self.permit().await?;
         let log = self.logs.path(root);
         self.sink.event(&Event::LayerStarted { root: root.to_owned(), step: name.to_owned(), index, log });
-        let engine = Arc::clone(self);
+        let (engine, root_name, step) = (Arc::clone(self), root.to_owned(), name.to_owned());
         let (record, tasks, replayed, key) = blocking(move || {
             let started = Instant::now();
-            let built = build()?;
+            let built = build(true)?;
+            let seconds = started.elapsed().as_secs_f64();
+            // Before it gets a record.
+            if verify && built.answered {
+                engine.verify(&root_name, &step, "replayed", built.tree, build.as_ref())?;
+            }
             let record = Record {
                 tree: built.tree,
                 inputs: built.inputs,
-                seconds: started.elapsed().as_secs_f64(),
+                seconds,
                 created: jiff::Timestamp::now().to_string(),
                 facts: built.facts,
             };
@@ -319,6 +349,40 @@ impl Engine {
             reasons,
             made_for: None,
         })
+    }
+
+    /// Runs a step whole, and compares what comes out with the tree that its record names.
+    async fn verify_cached(
+        self: &Arc<Self>,
+        root: &str,
+        index: usize,
+        name: &str,
+        tree: Digest,
+        build: Arc<impl Fn(bool) -> Result<Built, StepError> + Send + Sync + 'static>,
+    ) -> Result<(), StepError> {
+        let _permit = self.permit().await?;
+        let log = self.logs.path(root);
+        self.sink.event(&Event::LayerStarted { root: root.to_owned(), step: name.to_owned(), index, log });
+        let (engine, root, name) = (Arc::clone(self), root.to_owned(), name.to_owned());
+        blocking(move || engine.verify(&root, &name, "cached", tree, build.as_ref())).await
+    }
+
+    /// Runs a step whole, and compares what comes out with `tree`, which came as `how` says.
+    fn verify(
+        &self,
+        root: &str,
+        step: &str,
+        how: &'static str,
+        tree: Digest,
+        build: &impl Fn(bool) -> Result<Built, StepError>,
+    ) -> Result<(), StepError> {
+        self.phase(root, "running it whole, to compare");
+        let whole = build(false)?;
+        let paths = differences(&self.store, &tree, &whole.tree)?;
+        if paths.is_empty() {
+            return Ok(());
+        }
+        Err(StepError::Differs(Box::new(Differs { step: step.to_owned(), how, paths })))
     }
 
     async fn lock_layer(

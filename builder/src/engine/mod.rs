@@ -15,6 +15,7 @@ pub mod parts;
 mod reads;
 pub(crate) mod remember;
 pub mod step;
+pub mod verify;
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -2,8 +2,9 @@
 
 use rootbuild_playbooks::toolchain;
 
-use super::history::{Came, History, Made, Told, complete};
+use super::history::{Came, History, Latest, Made, Told, complete};
 use super::layer::requirements;
+use super::lookup::changes;
 use super::parts::{self, Part};
 use super::step::{self, PlaybookStep, Step};
 use super::{Engine, LayerReport, StepError, top};
@@ -29,10 +30,7 @@ impl Engine {
                 seconds: layer.seconds,
                 tasks_run: layer.tasks_run,
                 tasks_replayed: layer.tasks_replayed,
-                reasons: complete(layer.reasons.clone(), latest, &layer.key, &parts, whole.as_deref())
-                    .iter()
-                    .map(Told::from)
-                    .collect(),
+                reasons: self.why(layer, latest, &parts, whole.as_deref()),
             });
             let made_for = layer.made_for.as_deref();
             let (step, key, record) = (layer.step.as_str(), layer.key, layer.record.as_ref());
@@ -43,6 +41,26 @@ impl Engine {
             Ok(Err(error)) => tracing::warn!(%error, "a layer isn't remembered"),
             Err(error) => tracing::warn!(%error, "a layer isn't remembered"),
         }
+    }
+
+    /// Why a layer was made, in full.
+    fn why(
+        &self,
+        layer: &LayerReport,
+        latest: Option<&Latest>,
+        parts: &[Part],
+        whole: Option<&str>,
+    ) -> Vec<Told> {
+        let mut reasons = complete(layer.reasons.clone(), latest, &layer.key, parts, whole);
+        let is_new = layer.reasons.iter().all(|reason| reason.kind == "new");
+        // Another key, and what the step read for the one before may have changed too.
+        if is_new
+            && let Some(reader) = self.reader.get()
+            && let Some(record) = latest.and_then(|latest| latest.record(&self.store))
+        {
+            reasons.extend(changes(reader, &record.inputs));
+        }
+        reasons.iter().map(Told::from).collect()
     }
 
     /// The parts of a layer's key, and what the step is made from as a whole.

@@ -234,7 +234,7 @@ impl Session<'_> {
         let Ended { status, stderr, account, trace } = ended;
         // Whatever happened, it didn't happen to the root's host.
         if account.begun
-            && account.matched == 0
+            && account.tasks == 0
             && let Some(error) = hosts::group(self.run, self.scratch)
         {
             return Err(error);
