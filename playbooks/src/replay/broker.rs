@@ -258,15 +258,6 @@ impl<'a> Broker<'a> {
         let answer = answer.canonical(&request, &mut inner.names);
         // Who only looks changes nothing, whatever else goes on.
         let pure = inner.saw(watched) || request.kind == Kind::Get || request.is_poll();
-        if let Ok(dump) = std::env::var("RB_DUMP") {
-            use std::io::Write as _;
-            let mut f = std::fs::OpenOptions::new().create(true).append(true).open(dump).unwrap();
-            writeln!(
-                f,
-                "LIVE pure={pure} {w} took {took:?} fp {:?}",
-                inner.live.as_ref().and_then(|l| l.fingerprint)
-            )
-            .unwrap();
         if let Some(identity) = identity.filter(|_| inner.counts.journal_ended.is_none()) {
             inner.record(&identity, &answer, pure, took);
         }
@@ -313,28 +304,6 @@ impl<'a> Broker<'a> {
                 self.maker.wait.cancel.check().map_err(|_| Refused)?;
                 now = inner.resend(&request);
             }
-            if let (Ok(dump), Some(before), Some(now)) = (std::env::var("RB_DUMP"), &before, &now) {
-                use std::io::Write as _;
-                let mut f = std::fs::OpenOptions::new().create(true).append(true).open(dump).unwrap();
-                writeln!(
-                    f,
-                    "RESEND {} {} {}",
-                    request.what(),
-                    String::from_utf8_lossy(&request.subject),
-                    now.agrees(before)
-                )
-                .unwrap();
-                if !now.agrees(before) {
-                    writeln!(
-                        f,
-                        "{}\n{}\n{:?}\n{:?}",
-                        String::from_utf8_lossy(&before.out),
-                        String::from_utf8_lossy(&now.out),
-                        before.err,
-                        now.err
-                    )
-                    .unwrap();
-                }
             match (before, now) {
                 (Some(before), Some(now)) if now.agrees(&before) => {}
                 _ => return self.begin_again(inner, "a request ended otherwise than before".to_owned()),
