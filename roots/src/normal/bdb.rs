@@ -220,8 +220,10 @@ impl Pages {
                 let pages = value.chunks(room).len();
                 for (index, part) in value.chunks(room).enumerate() {
                     let mut page = vec![0; self.size];
-                    let (previous, next) =
-                        (if index == 0 { 0 } else { 1 + index }, if index + 1 == pages { 0 } else { 3 + index });
+                    let (previous, next) = (
+                        if index == 0 { 0 } else { 1 + index },
+                        if index + 1 == pages { 0 } else { 3 + index },
+                    );
                     head(&mut page, 2 + index, (previous, next), OVERFLOW);
                     // How often it is used, and its length.
                     set_short(&mut page, 20, 1);

@@ -25,7 +25,10 @@ fn place(header: &[u8], tag: u32) -> Option<usize> {
     let entries = usize::try_from(number(header, 0)?).ok()?;
     let data = 8usize.checked_add(entries.checked_mul(16)?)?;
     for entry in (8..data).step_by(16) {
-        if number(header, entry)? == tag && number(header, entry + 4)? == INT32 && number(header, entry + 12)? == 1 {
+        if number(header, entry)? == tag
+            && number(header, entry + 4)? == INT32
+            && number(header, entry + 12)? == 1
+        {
             let at = data.checked_add(usize::try_from(number(header, entry + 8)?).ok()?)?;
             return (at.checked_add(4)? <= header.len()).then_some(at);
         }

@@ -26,8 +26,12 @@ pub(crate) fn unequal(store: &Store, tree: &Tree) -> Result<Vec<Unequal>, Captur
     let mut dirs: Vec<&str> = FILES.iter().map(|(dir, ..)| *dir).collect();
     dirs.dedup();
     for entry in dirs.into_iter().flat_map(|dir| children_of(tree, dir.as_bytes())) {
-        let (Kind::File { size, object: digest }, Some(format)) = (&entry.kind, format_of(&entry.path)) else { continue };
-        let Some(name) = std::str::from_utf8(fd::split(&entry.path).1).ok().filter(|_| *size <= LARGEST) else {
+        let (Kind::File { size, object: digest }, Some(format)) = (&entry.kind, format_of(&entry.path))
+        else {
+            continue;
+        };
+        let Some(name) = std::str::from_utf8(fd::split(&entry.path).1).ok().filter(|_| *size <= LARGEST)
+        else {
             continue;
         };
         let mut wal = None;
@@ -67,7 +71,8 @@ pub(crate) fn write_unequal(
 ) -> io::Result<()> {
     for Unequal { path, content, gone } in found {
         scrub::replace(upper, captured, path, content)?;
-        let gone = gone.iter().map(|path| LeftOver { path: path.clone(), empty_file: None, directory_time: None });
+        let gone =
+            gone.iter().map(|path| LeftOver { path: path.clone(), empty_file: None, directory_time: None });
         scrub::remove_left_over(upper, lower, captured, &gone.collect::<Vec<_>>())?;
     }
     Ok(())

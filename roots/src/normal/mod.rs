@@ -136,7 +136,8 @@ fn one(dir: &Arc<Dir>, name: &[u8], format: Format) -> io::Result<()> {
 
 /// A regular file of a sensible size that has no other name.
 fn read(dir: &Arc<Dir>, name: &[u8]) -> io::Result<Option<(File, Vec<u8>)>> {
-    let fits = |stat: &fd::Stat| stat.kind == FileType::RegularFile && stat.links == 1 && stat.size <= LARGEST;
+    let fits =
+        |stat: &fd::Stat| stat.kind == FileType::RegularFile && stat.links == 1 && stat.size <= LARGEST;
     if !fd::stat_if_there(dir.fd()?, name)?.is_some_and(|stat| fits(&stat)) {
         return Ok(None);
     }

@@ -83,10 +83,13 @@ fn rewrite(path: &Path, change: impl FnOnce(&Connection) -> rusqlite::Result<()>
     database.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     database.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     let mut steps = 0u32;
-    database.progress_handler(STEPS, Some(move || {
-        steps = steps.saturating_add(STEPS.unsigned_abs());
-        steps > MOST_STEPS
-    }));
+    database.progress_handler(
+        STEPS,
+        Some(move || {
+            steps = steps.saturating_add(STEPS.unsigned_abs());
+            steps > MOST_STEPS
+        }),
+    );
     database.pragma_update(None, "synchronous", "OFF")?;
     database.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(()))?;
     database.execute_batch("BEGIN")?;

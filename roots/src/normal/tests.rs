@@ -13,7 +13,9 @@ fn files_are_known_by_directory_and_name() {
 
 #[test]
 fn what_is_no_database_is_left_as_it_is() {
-    for format in [Format::Packages, Format::Transactions, Format::Index, Format::RpmSqlite, Format::DnfHistory] {
+    for format in
+        [Format::Packages, Format::Transactions, Format::Index, Format::RpmSqlite, Format::DnfHistory]
+    {
         for content in [&b""[..], b"text", b"SQLite format 3\0", &[0; 4096], &[0xff; 8192]] {
             assert_eq!(normal("x", format, content, None), None, "{format:?}");
         }
@@ -112,7 +114,8 @@ fn berkeley_db_itself_finds_nothing_wrong() {
         let named = format_of(format!("var/lib/rpm/{name}").as_bytes()).filter(|_| !name.starts_with('.'));
         let Some(format) = named else { continue };
         let content = std::fs::read(&path).unwrap();
-        let made = normal(&name, format, &content, None).unwrap_or_else(|| panic!("`{name}` isn't understood"));
+        let made =
+            normal(&name, format, &content, None).unwrap_or_else(|| panic!("`{name}` isn't understood"));
         assert_eq!(normal(&name, format, &made, None), None, "`{name}` a second time");
         let new = copy.path().join(&name);
         std::fs::write(&new, made).unwrap();
@@ -135,7 +138,10 @@ fn a_history_in_sqlite_no_more_depends_on_when_it_was_written() {
         if wal {
             db.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())).unwrap();
         }
-        db.execute_batch("CREATE TABLE trans (id INTEGER PRIMARY KEY, dt_begin INTEGER, dt_end INTEGER, text)").unwrap();
+        db.execute_batch(
+            "CREATE TABLE trans (id INTEGER PRIMARY KEY, dt_begin INTEGER, dt_end INTEGER, text)",
+        )
+        .unwrap();
         db.execute("INSERT INTO trans (dt_begin, dt_end, text) VALUES (?1, ?1, 'x')", [time]).unwrap();
         let content = std::fs::read(&path).unwrap();
         let wal = std::fs::read(dir.path().join(format!("{name}-wal"))).ok();

@@ -134,7 +134,9 @@ pub(crate) fn remove_left_over(
 /// Gives the file `path` of a captured tree another content, in the upper side. All else of it stays.
 pub(crate) fn replace(upper: &Path, captured: &Captured, path: &[u8], content: &[u8]) -> io::Result<()> {
     let (parent, name) = fd::split(path);
-    let (Some(parent), Some(entry)) = (captured.tree.get(parent), captured.tree.get(path)) else { return Ok(()) };
+    let (Some(parent), Some(entry)) = (captured.tree.get(parent), captured.tree.get(path)) else {
+        return Ok(());
+    };
     let dir = raise(&Dir::top(upper)?, &captured.tree, &parent.path)?;
     if fd::stat_if_there(dir.fd()?, name)?.is_some() {
         fd::remove(&dir, name)?;

@@ -100,7 +100,8 @@ fn an_el7_root_is_as_its_playbook_says() {
 
     // Made again from nothing, packages installed by the playbook and all, it is the same tree.
     assert_eq!(inside("rpm -q --tid 1 | wc -l"), inside("rpm -qa | wc -l"));
-    let again = project.rootbuild(&["provision", "--json", "--no-cache", "--no-replay", "el7-inside"]).expect(0);
+    let again =
+        project.rootbuild(&["provision", "--json", "--no-cache", "--no-replay", "el7-inside"]).expect(0);
     assert_eq!(statuses(&again), ["built", "built"]);
     for layer in 0..2 {
         let tree = |ran: &rootbuild_tests::Ran| ran.json()["roots"][0]["layers"][layer]["tree"].clone();
