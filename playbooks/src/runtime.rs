@@ -38,8 +38,6 @@ const FILES: &[(&str, &str)] = files![
         from "ansible_collections/rootbuild/sandbox/plugins/callback/events.py",
     "python/ansible_collections/rootbuild/sandbox/plugins/connection/agent.py"
         from "ansible_collections/rootbuild/sandbox/plugins/connection/agent.py",
-    "python/ansible_collections/rootbuild/sandbox/plugins/lookup/connection.py"
-        from "ansible_collections/rootbuild/sandbox/plugins/lookup/connection.py",
     "python/ansible_collections/rootbuild/sandbox/plugins/lookup/env.py"
         from "ansible_collections/rootbuild/sandbox/plugins/lookup/env.py",
     "python/ansible_collections/rootbuild/sandbox/plugins/plugin_utils/client.py"

@@ -134,9 +134,9 @@ fn variables_and_keywords_of_a_task_lead_nowhere() {
 }
 
 #[test]
-fn what_is_stronger_than_extra_variables_only_fails() {
+fn what_is_stronger_than_extra_variables_is_no_stronger_than_we() {
     each(
-        "what_is_stronger_than_extra_variables_only_fails",
+        "what_is_stronger_than_extra_variables_is_no_stronger_than_we",
         |out| {
             let dir = out.dir.display().to_string();
             out.mark("a", "\n      loop: [local]\n      loop_control: {loop_var: ansible_connection}");
@@ -147,9 +147,14 @@ fn what_is_stronger_than_extra_variables_only_fails() {
             let looped = "loop: [local]\n      loop_control: {loop_var: ansible_connection}";
             out.task(&format!("ansible.builtin.copy: {{content: x, dest: {dir}/c}}\n      {looped}"));
             out.task(&format!("ansible.builtin.file: {{path: {dir}/d, state: touch}}\n      {looped}"));
+            let names = "[ssh, ansible.builtin.paramiko_ssh, winrm, no.such.connection]";
+            out.mark(
+                "e",
+                &format!("\n      loop: {names}\n      loop_control: {{loop_var: ansible_connection}}"),
+            );
             out.mark("last", "");
         },
-        &["last"],
+        &["a", "b", "c", "d", "e", "last"],
         &[],
     );
 }
@@ -167,8 +172,12 @@ fn other_hosts_are_no_way_out() {
             out.mark("b", "\n      delegate_to: other\n      connection: local\n      vars: {ansible_connection: local}");
             out.mark("c", "\n      delegate_to: unheard-of\n      vars: {ansible_connection: local}");
             out.mark("d", "\n      delegate_to: \"{{ item }}\"\n      loop: [web0, other]");
+            // The root's own host by its address, and somebody else's.
+            out.bench.write("host_vars/web0.yml", "ansible_host: 192.0.2.10\n");
+            out.mark("e", "\n      delegate_to: 192.0.2.10");
+            out.mark("f", "\n      delegate_to: 192.0.2.11");
         },
-        &["d"],
+        &["d", "e"],
         &[],
     );
 }

@@ -27,6 +27,18 @@ _PRELOAD = ("ansible.module_utils.basic", "ansible.module_utils._internal._ansib
 _KEPT = 200
 
 
+def wrapper(source):
+    """A payload's wrapper as (its source without the zip, the zip's text under the name that stands for it there).
+    Most of the time that compiling a wrapper takes goes into that one literal."""
+    match = _ZIP.search(source)
+    if match is None:
+        return source, {}
+    text = match.group(2)
+    name = "_rootbuild_zip"
+    rest = source[: match.start()] + name.encode("ascii") + source[match.end() :]
+    return rest, {name: text.decode("ascii") if PY3 else text}
+
+
 class Store(object):
     """Compiled code by module name and source digest, and the importer that serves it."""
 

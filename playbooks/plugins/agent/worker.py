@@ -10,6 +10,7 @@ import traceback
 import types
 
 from environment import enter_home
+from payload import wrapper
 
 PY3 = sys.version_info[0] >= 3
 
@@ -83,6 +84,8 @@ def _run(source):
     main.__file__ = "<stdin>"
     sys.modules["__main__"] = main
     code = 0
+    source, names = wrapper(source)
+    main.__dict__.update(names)
     try:
         exec(compile(source, "<stdin>", "exec", 0, True), main.__dict__)
     except SystemExit as end:

@@ -181,7 +181,7 @@ fn check(run: &PlaybookRun) -> Result<(), RunError> {
     reserved.map_or(Ok(()), |name| Err(RunError::ReservedVariable { name: (*name).to_owned() }))
 }
 
-/// The extra variable that keeps every task in the sandbox, whatever inventory, variables or
-/// keywords say: nothing is stronger than an extra variable. Only a task for this machine runs here,
-/// and only if the root doesn't stand for it; what decides is the task itself and no other variable.
-const CONNECTION: &str = "{{ lookup('rootbuild.sandbox.connection') }}";
+/// The connection of every task, whatever inventory, variables or keywords say; it hands those that are
+/// delegated to this machine to Ansible's own. An extra variable, so that what asks for the connection's
+/// name is told the truth; that there is no other connection is the callback plugin's doing.
+const CONNECTION: &str = "rootbuild.sandbox.agent";

@@ -65,7 +65,7 @@ class CallbackModule(CallbackBase):
     def set_options(self, *args, **kwargs):
         """Connects as soon as the options are known."""
         super().set_options(*args, **kwargs)
-        place.guard(self.get_option("served"))
+        place.take_over()
         env.take_over()
         self._socket = connect(self.get_option("socket"))
         self._payloads = preload.Payloads(self.get_option("payloads"), self.get_option("shadows"))
@@ -100,6 +100,7 @@ class CallbackModule(CallbackBase):
             raise SystemExit("rootbuild: there is no sandbox")
 
     def v2_playbook_on_play_start(self, play):
+        place.learn_address(play, self.get_option("served"))
         hosts = play.hosts if isinstance(play.hosts, list) else [play.hosts]
         self._ask("play", name=plain(play.get_name()), pattern=",".join(map(plain, hosts)))
 
@@ -135,6 +136,8 @@ class CallbackModule(CallbackBase):
         self._tasks.load(task)
 
     def v2_runner_on_start(self, host, task):
+        if host.name != self.get_option("served"):
+            raise SystemExit(f"rootbuild: a task for `{host.name}` was about to run in the root of another host")
         self._started[host.name, task._uuid] = time.monotonic()
 
     # Results.

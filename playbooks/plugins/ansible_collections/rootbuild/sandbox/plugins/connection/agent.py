@@ -8,6 +8,8 @@ short_description: Run tasks in the root that rootbuild provisions
 description:
   - Talks to rootbuild's agent inside the sandbox over a unix socket.
   - Every command, script and file transfer happens inside, as the root's superuser.
+  - Tasks that are delegated to the machine that rootbuild runs on are handed to C(ansible.builtin.local). Those for any other
+    machine fail.
   - Used by C(rootbuild provision), which starts the agent; of no use without it.
 author: rootbuild
 options:
@@ -27,6 +29,10 @@ options:
     description: Send modules to the interpreter instead of files to the root.
     type: bool
     default: true
+  local_pipelining:
+    description: The same for tasks on the machine that rootbuild runs on; where it isn't set, the configuration decides.
+    type: bool
+    vars: [{name: ansible_pipelining}]
 """
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError, AnsibleFileNotFound
@@ -50,8 +56,53 @@ class Connection(ConnectionBase):
 
     _client: Client | None = None
 
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self._arguments = args, kwargs
+        self._local: ConnectionBase | None = None
+        self._here = False
+        self._refused: str | None = None
+        self._hidden = False
+        # Actions set it on a connection whose `transport` is "local".
+        self.cwd = None
+
+    def set_options(self, task_keys=None, var_options=None, direct=None) -> None:
+        """Learns what the next requests are for. Called for each item of a loop, which may be delegated
+        to several hosts over one connection."""
+        super().set_options(task_keys=task_keys, var_options=var_options, direct=direct)
+        task = task_keys or {}
+        served, delegate_to = super().get_option("served"), task.get("delegate_to")
+        self._hidden = bool(task.get("no_log"))
+        self._here = place.is_here(delegate_to, served)
+        self._refused = None
+        if not self._here and not place.is_root(delegate_to, served):
+            self._refused = delegate_to
+        self.transport = "local" if self._here else type(self).transport
+        if self._here:
+            pipelining = super().get_option("local_pipelining")
+            given = {} if pipelining is None else {"pipelining": pipelining}
+            self._local = self._local or place.local()(*self._arguments[0], **self._arguments[1])
+            self._local.set_options(task_keys=task_keys, var_options={}, direct=given)
+
+    def get_option(self, option, hostvars=None):
+        """An option of the connection that is in use."""
+        if self._here and option in self._local.option_definitions:
+            return self._local.get_option(option, hostvars=hostvars)
+        return super().get_option(option, hostvars=hostvars)
+
+    def _machine(self) -> ConnectionBase:
+        """The connection to the machine we run on, in the state that ours was brought into."""
+        self._local._play_context = self._play_context
+        self._local.set_become_plugin(self.become)
+        self._local.cwd = self.cwd
+        return self._local
+
     def _connect(self) -> Connection:
         self._check()
+        if self._here:
+            self._machine()._connect()
+            self._connected = True
+            return self
         if self._client is not None:
             return self
         try:
@@ -63,18 +114,19 @@ class Connection(ConnectionBase):
         return self
 
     def _check(self) -> None:
-        # At each request: one connection may serve all items of a loop, delegated to several hosts.
-        host, served = place.target(), self.get_option("served")
-        if host != served:
+        if self._refused is not None:
+            served = self.get_option("served")
             raise AnsibleConnectionFailure(
-                f"`{host}` is another machine; while provisioning only `{served}` and localhost can be reached"
+                f"`{self._refused}` is another machine; while provisioning only `{served}` and localhost can be reached"
             )
 
     def exec_command(self, cmd: str, in_data: bytes | None = None, sudoable: bool = True) -> tuple[int, bytes, bytes]:
         """Runs a shell command in the root."""
+        if self._here:
+            return self._machine().exec_command(cmd, in_data=in_data, sudoable=sudoable)
         super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
         host = self.get_option("served")
-        shown = "what no_log hides" if place.is_hidden() else to_text(cmd)
+        shown = "what no_log hides" if self._hidden else to_text(cmd)
         display.vvv(f"EXEC {shown}", host=host)
         ended = self._do(lambda client: client.execute(to_bytes(cmd, errors="surrogate_or_strict"), in_data or None))
         display.vvvv(f"EXEC ended with {ended.code} ({ended.how})", host=host)
@@ -82,6 +134,8 @@ class Connection(ConnectionBase):
 
     def put_file(self, in_path: str, out_path: str) -> None:
         """Copies a file into the root."""
+        if self._here:
+            return self._machine().put_file(in_path, out_path)
         super().put_file(in_path, out_path)
         display.vvv(f"PUT {in_path} TO {out_path}", host=self.get_option("served"))
         try:
@@ -98,6 +152,8 @@ class Connection(ConnectionBase):
 
     def fetch_file(self, in_path: str, out_path: str) -> None:
         """Copies a file out of the root."""
+        if self._here:
+            return self._machine().fetch_file(in_path, out_path)
         super().fetch_file(in_path, out_path)
         display.vvv(f"FETCH {in_path} TO {out_path}", host=self.get_option("served"))
         with open(to_bytes(out_path, errors="surrogate_or_strict"), "wb") as target:
@@ -108,6 +164,9 @@ class Connection(ConnectionBase):
 
     def _do(self, request, what: str = "the sandbox refused"):
         self._check()
+        if self._client is None:
+            # The connection was used on the machine we run on until now.
+            self._connect()
         try:
             return request(self._client)
         except AgentGone as error:
@@ -126,6 +185,8 @@ class Connection(ConnectionBase):
 
     def close(self) -> None:
         """Ends the connection."""
+        if self._local is not None:
+            self._local.close()
         if self._client is not None:
             self._client.close()
         self._client = None

@@ -1,71 +1,72 @@
-"""Which machine a task is for: from the executor that runs it. Variables have no say, since a task,
-or a module's result out of the root, could set any of them."""
+"""Which machine a task is for.
+
+Only two are ever reached: the root, and the machine we run on for a task that is delegated to it. What decides is the
+task's keyword `delegate_to`, which Ansible hands to the connection's set_options(). Variables have no say, since a task, or a
+module's result out of the root, could set any of them; to keep it so, there is no other connection to choose.
+"""
 
 from __future__ import annotations
 
-import sys
 import typing as t
 
 from ansible.constants import LOCALHOST
-from ansible.executor.task_executor import TaskExecutor
-from ansible.plugins.connection import ConnectionBase
+from ansible.plugins.loader import connection_loader
 
-# How Python starts programs.
-STARTS = frozenset(("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.startfile"))
+OURS = "rootbuild.sandbox.agent"
+LOCAL = "ansible.builtin.local"
 
-
-def target() -> str | None:
-    """The inventory's name of the host that the running task is for; None outside any task."""
-    executor = _executor()
-    return None if executor is None else _target(executor)
+_local: type | None = None
+_address: str | None = None
 
 
-def is_hidden() -> bool:
-    """Whether nothing of the running task's content may be logged."""
-    executor = _executor()
-    return executor is not None and bool(executor._task.no_log)
+class OnlyOurs(dict):
+    """A loader's aliases by which every name of a plugin means ours."""
+
+    def __contains__(self, name: t.Any) -> bool:
+        return name != OURS
+
+    def __getitem__(self, name: t.Any) -> str:
+        return OURS
+
+    def get(self, name: t.Any, default: t.Any = None) -> str:
+        """Ours, whatever is asked for."""
+        return OURS
 
 
-def is_here(name: str | None, served: str) -> bool:
-    """Whether that host is the machine we run on, and not the root."""
-    return name in LOCALHOST and name != served
+def take_over() -> None:
+    """From now on, in this process and in all that it forks, every task gets our connection, whatever
+    keywords, variables and loops name: nothing is stronger than the one who looks the name up."""
+    local()
+    connection_loader.aliases = OnlyOurs()
 
 
-def guard(served: str) -> None:
-    """Lets no connection start a program on this machine for a host that is not this machine, however
-    that connection was come by. For the rest of this process and of all that it forks."""
-
-    def hook(event: str, _arguments: tuple) -> None:
-        if event in STARTS:
-            executor = _executor(through=ConnectionBase)
-            if executor is not None and not is_here(_target(executor), served):
-                raise PermissionError(f"a task for `{_target(executor)}` must not run on this machine")
-
-    sys.addaudithook(hook)
+def local() -> type:
+    """The class of Ansible's own connection to the machine we run on."""
+    global _local
+    if _local is None:
+        _local = connection_loader.get(LOCAL, class_only=True)
+    return _local
 
 
-def _target(executor: TaskExecutor) -> str:
-    name = executor._task.delegate_to
-    if not name:
-        return str(executor._host.name)
-    # As Ansible finds the host: by name, then by address. A template that is not filled in is neither.
-    inventory = executor._variable_manager._inventory
-    host = inventory.get_host(name)
-    if host is None:
-        hosts = inventory.get_hosts(ignore_limits=True, ignore_restrictions=True)
-        host = next((host for host in hosts if host.address == name), None)
-    return str(name if host is None else host.name)
+def is_here(delegate_to: str | None, served: str) -> bool:
+    """Whether a task is for the machine we run on: only if it says so, and only if the root doesn't
+    stand for that name."""
+    return delegate_to in LOCALHOST and served not in LOCALHOST
 
 
-def _executor(through: type | None = None) -> TaskExecutor | None:
-    """The innermost executor on the stack; with `through` only if it has called an instance of that."""
-    frame: t.Any = sys._getframe(1)
-    passed = through is None
-    while frame is not None:
-        if frame.f_code.co_varnames[:1] == ("self",):
-            owner = frame.f_locals.get("self")
-            if isinstance(owner, TaskExecutor):
-                return owner if passed else None
-            passed = passed or isinstance(owner, through)
-        frame = frame.f_back
-    return None
+def is_root(delegate_to: str | None, served: str) -> bool:
+    """Whether a task is for the root."""
+    if delegate_to in LOCALHOST:
+        return served in LOCALHOST
+    return not delegate_to or delegate_to == served or delegate_to == _address
+
+
+def learn_address(play: t.Any, served: str) -> None:
+    """Notes the address that the root's host has in the inventory: a task may be delegated to that, too. Where
+    facts or variables say something else, another address may lead into the root, and none anywhere else."""
+    global _address
+    try:
+        _address = play.get_variable_manager().get_vars(play=play)["hostvars"][served]["ansible_host"]
+    except Exception:  # noqa: BLE001
+        # It has none, or one that can't be known yet: an undefined template, say.
+        _address = None

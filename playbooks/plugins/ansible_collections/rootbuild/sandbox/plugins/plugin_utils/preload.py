@@ -17,8 +17,9 @@ from ansible import constants as C
 from ansible.plugins import loader
 from ansible.utils.display import Display
 
+from ansible_collections.rootbuild.sandbox.plugins.plugin_utils import place
+
 display = Display()
-CONNECTIONS = ("rootbuild.sandbox.agent", "ansible.builtin.local")
 CACHE = "ansiballz_cache"
 BUILTIN = "ansible.modules."
 
@@ -36,9 +37,7 @@ def common() -> None:
     _try(lambda: loader.shell_loader.get("sh"))
     for plugins in (loader.filter_loader, loader.test_loader):
         _try(lambda plugins=plugins: list(plugins.all()))
-    _try(lambda: loader.lookup_loader.get("rootbuild.sandbox.connection"))
-    for name in CONNECTIONS:
-        _try(lambda name=name: loader.connection_loader.get(name, class_only=True))
+    _try(lambda: loader.connection_loader.get(place.OURS, class_only=True))
 
 
 class Tasks:
