@@ -9,6 +9,8 @@ mod changes;
 mod debian;
 mod el7;
 mod example;
+mod explain;
 mod interrupted;
+mod names;
 mod services;
 mod support;
