@@ -54,10 +54,14 @@ impl Reader {
         // Nearly always everything is known already, and threads would cost more than they save.
         let mut unknown = Vec::new();
         for input in inputs {
-            if input.kind == kind::FILE && !self.is_known(input) {
-                unknown.push(input);
-            } else if self.now(input) != input.digest {
-                return false;
+            let now = match input.kind.as_str() {
+                kind::FILE => self.known(input),
+                _ => Some(self.now(input)),
+            };
+            match now {
+                Some(now) if now == input.digest => {}
+                Some(_) => return false,
+                None => unknown.push(input),
             }
         }
         unknown.into_par_iter().all(|input| self.now(input) == input.digest)
@@ -90,13 +94,19 @@ impl Reader {
         &self.filter
     }
 
-    fn is_known(&self, input: &Input) -> bool {
-        if held(&self.memo).contains_key(&(input.kind.clone(), input.name.clone())) {
-            return true;
+    /// What a file reads now, if that can be told without reading it.
+    fn known(&self, input: &Input) -> Option<Option<Digest>> {
+        let key = (input.kind.clone(), input.name.clone());
+        if let Some(known) = held(&self.memo).get(&key) {
+            return Some(*known);
         }
         let path = self.names.path(&input.name);
-        let Look::File(found) = trace::look(&path) else { return true };
-        held(&self.stats).get(&path, &found.stamp).is_some()
+        let now = match stamp_of(&path) {
+            Some(stamp) => Some(held(&self.stats).get(&path, &stamp)?),
+            None => None,
+        };
+        held(&self.memo).insert(key, now);
+        Some(now)
     }
 
     fn read(&self, kind: &str, name: &str) -> Option<Digest> {

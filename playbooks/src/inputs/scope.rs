@@ -40,6 +40,9 @@ const EVERYBODYS_FILES: &[&str] = &[
     "/etc/terminfo",
 ];
 
+/// Ansible's `remote_tmp` for tasks of this machine.
+const LOCAL_MODULES: &str = "/root/.ansible";
+
 /// What a trace of this project's playbook notes. `own` are directories of rootbuild's: toolchain, runtime,
 /// scratch. `interpreter` is the Python that runs Ansible.
 #[must_use]
@@ -59,6 +62,8 @@ pub fn scope<'a>(
     for file in EVERYBODYS_FILES {
         scope = scope.without_file(*file);
     }
+    // Where modules lie that run on this machine, while they run.
+    scope = scope.without(LOCAL_MODULES).reached(Path::new(LOCAL_MODULES));
     if let Some(library) = library(interpreter) {
         scope = scope.without(library);
     }

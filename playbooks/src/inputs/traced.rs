@@ -35,9 +35,12 @@ impl Reader {
         self.refresh();
         let written: HashSet<&Path> =
             trace.uses.iter().filter(|used| used.written).filter_map(|used| used.path.parent()).collect();
+        let passing: HashSet<&Path> =
+            trace.uses.iter().filter(|used| is_passing(used)).map(|used| used.path.as_path()).collect();
         let found: Vec<(u32, Vec<Found>)> = trace
             .uses
             .par_iter()
+            .filter(|used| !used.path.ancestors().any(|path| passing.contains(path)))
             .filter(|used| !self.filter().drops(self.names(), &used.path))
             .map(|used| (used.task, self.found(used, written.contains(used.path.as_path()))))
             .collect();
@@ -60,6 +63,16 @@ impl Reader {
                 }
             }
         }
+        // Where there is none, Ansible is given an empty one, and doesn't look for the project's.
+        let config = crate::config::path(&self.names().dir);
+        let name = self.names().name(&config);
+        if !first_use.contains_key(&name) && !self.filter().drops(self.names(), &config) {
+            if config.exists() {
+                changed.insert(name);
+            } else {
+                inputs.insert((kind::ABSENT.to_owned(), name), None);
+            }
+        }
         for (name, digest) in &trace.environment {
             inputs.insert((kind::ENVIRONMENT.to_owned(), name.clone()), *digest);
         }
@@ -76,12 +89,6 @@ impl Reader {
         let name = self.names().name(&used.path);
         let input =
             |kind: &str, digest| Found::Input(Input { kind: kind.to_owned(), name: name.clone(), digest });
-        let absent =
-            [used.read, used.probe, plain(used)].into_iter().flatten().any(|look| look == Look::Absent);
-        if used.written && absent && trace::target(&used.path) == Target::Plain(Look::Absent) {
-            // It came and went with the run.
-            return Vec::new();
-        }
         let mut found = Vec::new();
         let mut sound = true;
         if let Some(Target::Link(target)) = &used.target {
@@ -133,6 +140,15 @@ impl Reader {
         let digest = self.file(&used.path, Some(now.stamp))?;
         content.digest.is_none_or(|before| before == digest).then_some(digest)
     }
+}
+
+/// Whether it came and went with the run.
+fn is_passing(used: &Use) -> bool {
+    let mut before = [used.read, used.probe, plain(used)].into_iter().flatten();
+    used.written
+        && used.list.is_none()
+        && before.all(|look| look == Look::Absent)
+        && trace::target(&used.path) == Target::Plain(Look::Absent)
 }
 
 fn plain(used: &Use) -> Option<Look> {

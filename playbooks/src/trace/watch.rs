@@ -441,9 +441,10 @@ fn destination(address: &[u8], scope: &Scope) -> Option<String> {
         1 => match rest.split(|byte| *byte == 0).next() {
             Some(path) if !path.is_empty() => {
                 let path = Path::new(std::ffi::OsStr::from_bytes(path));
-                // The name service's cache is asked by every program.
+                // The name service's cache and the one that makes names are asked by every program.
+                let everybodys = ["nscd/socket", "uuidd/request"].iter().any(|name| path.ends_with(name));
                 let ours = path.is_absolute() && !scope.has(&plain(path));
-                (!ours && !path.ends_with("nscd/socket")).then(|| path.display().to_string())
+                (!ours && !everybodys).then(|| path.display().to_string())
             }
             _ => Some("an abstract socket".to_owned()),
         },
