@@ -143,6 +143,8 @@ pub enum Event {
         tasks: u64,
         /// Tasks that a journal answered.
         tasks_replayed: u64,
+        /// Whether its playbook was run whole as well, and gave the same tree.
+        verified: bool,
         /// Seconds it took.
         seconds: f64,
     },

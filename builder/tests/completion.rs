@@ -60,6 +60,7 @@ fn commands_and_roots_of_the_definition_at_hand_are_offered() {
     assert_eq!(offered(dir.path(), &["rootbuild", "prov"]), ["provision"]);
     assert_eq!(offered(dir.path(), &["rootbuild", "log", "hg"]), ["hgweb", "hgssh"]);
     assert_eq!(offered(dir.path(), &["rootbuild", "provision", "hgweb", "q"]), ["queue"]);
+    assert_eq!(offered(dir.path(), &["rootbuild", "provision", "--rebuild", "b"]), ["base:b"]);
 }
 
 #[test]

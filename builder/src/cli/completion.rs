@@ -3,6 +3,7 @@
 //! The script asks this program itself at each Tab ([`answer`]), so that it knows the roots of the
 //! definition at hand, and options stay right when rootbuild is upgraded.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ use clap_complete::env::{CompleteEnv, Shells};
 
 use super::{Cli, Global, out};
 use crate::definition::Definition;
+use crate::engine::{Step, base_of};
 use crate::exit;
 use crate::render::Report;
 
@@ -59,23 +61,41 @@ pub fn answer() -> bool {
         .unwrap_or(true)
 }
 
-/// The command line, with the roots of the definition as candidates wherever one is asked for.
+/// The command line, with the roots and steps of the definition as candidates wherever one is asked for.
 fn command() -> clap::Command {
     Cli::command().mut_subcommands(|subcommand| {
         subcommand.mut_args(|arg| {
-            let names_root =
-                arg.get_value_names().is_some_and(|names| names.iter().any(|name| name == "ROOT"));
-            if names_root { arg.add(ArgValueCandidates::new(roots)) } else { arg }
+            let asks_for =
+                |what: &str| arg.get_value_names().is_some_and(|names| names.iter().any(|name| name == what));
+            if asks_for("ROOT") {
+                arg.add(ArgValueCandidates::new(roots))
+            } else if asks_for("STEP") {
+                arg.add(ArgValueCandidates::new(steps))
+            } else {
+                arg
+            }
         })
     })
 }
 
-/// The roots of the definition that the command line so far means.
-fn roots() -> Vec<CompletionCandidate> {
+/// The definition that the command line so far means.
+fn definition() -> Option<Definition> {
     let words: Vec<OsString> = std::env::args_os().collect();
     let named = file_option(&words).or_else(|| std::env::var_os("ROOTBUILD_FILE").map(PathBuf::from));
-    let Ok(cwd) = std::env::current_dir() else { return Vec::new() };
-    let Ok(definition) = Definition::load(named.as_deref(), &cwd) else { return Vec::new() };
+    Definition::load(named.as_deref(), &std::env::current_dir().ok()?).ok()
+}
+
+/// The steps of its roots, each once.
+fn steps() -> Vec<CompletionCandidate> {
+    let Some(definition) = definition() else { return Vec::new() };
+    let names = definition.roots.iter().flat_map(|root| Step::of(root, base_of(&definition, root)));
+    let names: BTreeSet<String> = names.map(|step| step.name()).collect();
+    names.into_iter().map(CompletionCandidate::new).collect()
+}
+
+/// Its roots.
+fn roots() -> Vec<CompletionCandidate> {
+    let Some(definition) = definition() else { return Vec::new() };
     definition
         .roots
         .iter()

@@ -39,8 +39,9 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
         return Ok(exit::OK);
     }
     let mut text = format!("{}\n", root.name);
+    let mut diffs = plan::Diffs::new(usize::MAX - 2);
     for layer in &planned.layers {
-        text.push_str(&plan::layer_told(layer, usize::MAX - 2));
+        text.push_str(&plan::layer_told(layer, &mut diffs));
         for line in came(layer) {
             let _ = writeln!(text, "            {}", clean(&line).replace('\n', " "));
         }

@@ -62,3 +62,34 @@ fn find(name: &str, known: &[(&str, String)], lent: &[(String, &str)]) -> Result
         None => report.hint("`rootbuild plan` shows the steps of each root"),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(name: &str) -> Result<Rebuild, Report> {
+        let known =
+            [("web", "base:el7".to_owned()), ("web", "site.yml".to_owned()), ("db", "db.yml".to_owned())];
+        find(name, &known, &[("base:on".to_owned(), "web")])
+    }
+
+    #[test]
+    fn a_step_is_named_alone_or_behind_its_root() {
+        let rebuild =
+            |root: Option<&str>, step: &str| Rebuild { root: root.map(Into::into), step: step.into() };
+        assert_eq!(found("site.yml").unwrap(), rebuild(None, "site.yml"));
+        assert_eq!(found("base:el7").unwrap(), rebuild(None, "base:el7"));
+        assert_eq!(found("web:base:el7").unwrap(), rebuild(Some("web"), "base:el7"));
+        assert_eq!(found("db:db.yml").unwrap(), rebuild(Some("db"), "db.yml"));
+    }
+
+    #[test]
+    fn a_step_that_no_root_has_is_told_with_the_nearest_one() {
+        let told = ["siet.yml", "db:site.yml", "base:on", "zzzzzz"].map(|name| {
+            let report = found(name).unwrap_err();
+            assert_eq!(report.exit_code(), crate::exit::USAGE);
+            anstream::adapter::strip_str(&report.render(None)).to_string()
+        });
+        insta::assert_snapshot!(told.join("\n"));
+    }
+}

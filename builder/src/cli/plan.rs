@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::forcing::Forcing;
 use super::{Global, out, reasons};
+use crate::engine::lookup::Reason;
 use crate::exit;
 use crate::plan::{PlannedLayer, PlannedRoot, Planner};
 use crate::render::{Report, count};
@@ -53,7 +54,8 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
             .collect();
         out::json(&json!({ "roots": roots, "seconds": work.seconds }))?;
     } else {
-        let mut text: String = plans.iter().map(|plan| told(plan, global.quiet)).collect();
+        let mut diffs = Diffs::new(DIFF_LINES);
+        let mut text: String = plans.iter().map(|plan| told(plan, global.quiet, &mut diffs)).collect();
         if !global.quiet {
             text.push_str(&work.in_words(plans.len()));
         }
@@ -127,7 +129,7 @@ impl Work {
 }
 
 /// A plan in words; with `quiet` nothing of roots that are as they should be.
-fn told(plan: &PlannedRoot, quiet: bool) -> String {
+fn told(plan: &PlannedRoot, quiet: bool, diffs: &mut Diffs) -> String {
     let cached = plan.layers.iter().filter(|layer| layer.tree.is_some()).count();
     let build = plan.layers.len() - cached;
     if build == 0 {
@@ -136,13 +138,34 @@ fn told(plan: &PlannedRoot, quiet: bool) -> String {
     }
     let mut text = format!("{}: {build} to build, {cached} cached\n", plan.name);
     for layer in &plan.layers {
-        text.push_str(&layer_told(layer, DIFF_LINES));
+        text.push_str(&layer_told(layer, diffs));
     }
     text
 }
 
-/// A layer in words, with its reasons and `most` lines of each diff.
-pub(super) fn layer_told(layer: &PlannedLayer, most: usize) -> String {
+/// The diffs that were shown: roots and layers change for the same reasons, and each is shown once.
+pub(super) struct Diffs {
+    /// How many lines of each.
+    most: usize,
+    shown: HashSet<(String, String)>,
+}
+
+impl Diffs {
+    /// None shown yet; of each at most `most` lines will be.
+    pub(super) fn new(most: usize) -> Self {
+        Self { most, shown: HashSet::new() }
+    }
+
+    /// The lines below a reason, unless they were shown before.
+    fn below(&mut self, reason: &Reason) -> String {
+        let Some(diff) = &reason.diff else { return String::new() };
+        let is_new = self.shown.insert((reason.subject.clone(), diff.clone()));
+        if is_new { reasons::diff(diff, "              ", self.most) } else { String::new() }
+    }
+}
+
+/// A layer in words, with its reasons.
+pub(super) fn layer_told(layer: &PlannedLayer, diffs: &mut Diffs) -> String {
     let mut text = String::new();
     if layer.tree.is_some() {
         let _ = writeln!(text, "  cached  {}", layer.step);
@@ -153,9 +176,67 @@ pub(super) fn layer_told(layer: &PlannedLayer, most: usize) -> String {
     let _ = writeln!(text, "  build   {}{outlook}", layer.step);
     for reason in &layer.reasons {
         let _ = writeln!(text, "            {}", reasons::planned(reason, layer.certain));
-        if let Some(diff) = &reason.diff {
-            text.push_str(&reasons::diff(diff, "              ", most));
-        }
+        text.push_str(&diffs.below(reason));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use rootbuild_cache::{Digest, LayerKey};
+
+    use super::*;
+    use crate::plan::Reach;
+
+    fn layer(step: &str, tree: Option<&str>, reasons: Vec<Reason>) -> PlannedLayer {
+        PlannedLayer {
+            step: step.to_owned(),
+            key: Some(LayerKey(Digest::of(step.as_bytes()))),
+            tree: tree.map(|tree| Digest::of(tree.as_bytes())),
+            reasons,
+            certain: true,
+            ..PlannedLayer::default()
+        }
+    }
+
+    fn plans() -> Vec<PlannedRoot> {
+        let diff = Some("@@ -1 +1 @@\n-Listen 80\n+Listen \u{1b}[31m8080\n".to_owned());
+        let file = Reason { diff, ..Reason::new("file", "roles/web/templates/web.j2") };
+        let mut web = layer("web.yml", None, vec![file.clone()]);
+        web.reach = Some(Reach { role: Some("web".into()), task: Some(31), of: Some(40) });
+        web.seconds = Some(12.0);
+        let above = PlannedLayer {
+            certain: false,
+            seconds: Some(70.0),
+            ..layer("top.yml", None, vec![Reason::new("parent", "web.yml")])
+        };
+        let root = |name: &str, layers| PlannedRoot { name: name.to_owned(), layers };
+        vec![
+            root("a", vec![layer("base:el7", Some("x"), Vec::new()), web.clone(), above]),
+            root("b", vec![layer("base:el7", Some("x"), Vec::new()), web]),
+            root("c", vec![layer("base:el7", Some("x"), Vec::new())]),
+            root("d", vec![layer("base:new", None, vec![Reason::new("new", "base:new")])]),
+            root("e", vec![layer("base:on", None, vec![Reason::new("parent", "root d")])]),
+        ]
+    }
+
+    fn text(quiet: bool) -> String {
+        let mut diffs = Diffs::new(DIFF_LINES);
+        let text: String = plans().iter().map(|plan| told(plan, quiet, &mut diffs)).collect();
+        anstream::adapter::strip_str(&text).to_string()
+    }
+
+    #[test]
+    fn a_plan_is_told_with_reasons_and_each_diff_once() {
+        let plans = plans();
+        insta::assert_snapshot!(format!("{}{}", text(false), Work::of(&plans).in_words(plans.len())));
+        assert!(!text(true).contains("nothing to do"));
+    }
+
+    #[test]
+    fn layers_that_roots_share_are_counted_once() {
+        let work = Work::of(&plans());
+        assert_eq!((work.layers, work.unknown), (3, 1));
+        assert!((work.seconds - 82.0).abs() < f64::EPSILON);
+    }
 }

@@ -172,6 +172,7 @@ fn result(done: &[&RootReport], failed: &[&RootFailure], took: Duration) -> Valu
                         "status": layer.status,
                         "tasks_replayed": layer.tasks_replayed,
                         "tasks_run": layer.tasks_run,
+                        "verified": layer.verified,
                         "seconds": layer.seconds,
                         "tree": layer.record.tree,
                     })

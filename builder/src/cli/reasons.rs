@@ -58,7 +58,10 @@ pub(super) fn sentence(reason: &Told) -> String {
             changed(format!("`{subject}`"))
         }
         "parent" if new.is_some() => format!("the layer below (`{subject}`) has another tree"),
-        "parent" => format!("the layer below (`{subject}`) has to be built first"),
+        "parent" => match subject.strip_prefix("root ") {
+            Some(root) => format!("root `{root}` has to be built first"),
+            None => format!("the layer below (`{subject}`) has to be built first"),
+        },
         "lost" => "its tree is no longer in the store".into(),
         "forced" => "asked for (`--rebuild`, `--no-cache`)".into(),
         "rootbuild" => format!("rootbuild {subject} builds it otherwise than the one before"),

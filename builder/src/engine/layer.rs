@@ -260,6 +260,7 @@ impl Engine {
             tree: report.record.tree,
             tasks: report.tasks_run,
             tasks_replayed: report.tasks_replayed,
+            verified: report.verified,
             seconds: report.seconds,
         });
         Ok(report)
@@ -281,6 +282,7 @@ impl Engine {
             key,
             record: Arc::new(*record),
             reasons: Vec::new(),
+            verified: false,
             made_for: None,
             tasks_run: 0,
             tasks_replayed: 0,
@@ -300,7 +302,7 @@ impl Engine {
             if verify {
                 self.verify_cached(root, index, name, record.tree, Arc::clone(&build)).await?;
             }
-            return Ok(cached(record));
+            return Ok(LayerReport { verified: verify, ..cached(record) });
         }
         let _lock = self.lock_layer(root, index, name, key).await?;
         // Whoever held the lock may have built just this.
@@ -312,12 +314,13 @@ impl Engine {
         let log = self.logs.path(root);
         self.sink.event(&Event::LayerStarted { root: root.to_owned(), step: name.to_owned(), index, log });
         let (engine, root_name, step) = (Arc::clone(self), root.to_owned(), name.to_owned());
-        let (record, tasks, replayed, key) = blocking(move || {
+        let (record, tasks, replayed, verified, key) = blocking(move || {
             let started = Instant::now();
             let built = build(true)?;
             let seconds = started.elapsed().as_secs_f64();
             // Before it gets a record.
-            if verify && built.answered {
+            let verified = verify && built.answered;
+            if verified {
                 engine.verify(&root_name, &step, "replayed", built.tree, build.as_ref())?;
             }
             let record = Record {
@@ -331,10 +334,10 @@ impl Engine {
                 engine.store.add_record(&key, &record)?;
                 if let Some(next) = built.next_key.filter(|next| *next != key) {
                     engine.store.add_record(&next, &record)?;
-                    return Ok((record, built.tasks, built.replayed, next));
+                    return Ok((record, built.tasks, built.replayed, verified, next));
                 }
             }
-            Ok((record, built.tasks, built.replayed, key))
+            Ok((record, built.tasks, built.replayed, verified, key))
         })
         .await?;
         Ok(LayerReport {
@@ -347,6 +350,7 @@ impl Engine {
             seconds: record.seconds,
             record: Arc::new(record),
             reasons,
+            verified,
             made_for: None,
         })
     }

@@ -62,14 +62,6 @@ pub struct Options {
     pub launcher: Option<Launcher>,
 }
 
-impl Options {
-    /// Whether a step of a root is to be built whole, whatever is known of it.
-    #[must_use]
-    pub fn is_forced(&self, root: &str, step: &str) -> bool {
-        self.forced.is(root, step)
-    }
-}
-
 /// A layer of a root that was provisioned.
 #[derive(Debug, Clone)]
 pub struct LayerReport {
@@ -81,6 +73,8 @@ pub struct LayerReport {
     pub key: LayerKey,
     /// What the store says of it.
     pub record: Arc<Record>,
+    /// Whether its playbook was run whole as well, and gave the same tree.
+    pub verified: bool,
     /// Why it was made just now; empty for one that was found.
     pub reasons: Vec<Reason>,
     /// The root of this command that made or found it first, where that is another one.
@@ -297,6 +291,7 @@ impl Engine {
                     tasks_replayed: 0,
                     seconds: 0.0,
                     reasons: Vec::new(),
+                    verified: false,
                     made_for: Some(below.to_owned()),
                     ..top.clone()
                 })

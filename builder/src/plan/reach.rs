@@ -68,7 +68,7 @@ mod tests {
 
     use super::*;
 
-    fn record(first_use: serde_json::Value) -> Record {
+    fn record(first_use: &serde_json::Value) -> Record {
         Record {
             tree: Digest::of(b""),
             inputs: Vec::new(),
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_file_of_a_role_tells_the_role_and_its_first_use_the_task() {
-        let record = record(json!({"roles/web/templates/a.j2": 31, "roles/db/tasks/main.yml": 0}));
+        let record = record(&json!({"roles/web/templates/a.j2": 31, "roles/db/tasks/main.yml": 0}));
         let web = reach(&[("file", "roles/web/templates/a.j2")], &record).unwrap();
         assert_eq!(web, Reach { role: Some("web".into()), task: Some(31), of: Some(40) });
         assert_eq!(web.part(), Some(0.25));
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn what_may_matter_to_every_task_says_nothing() {
-        let record = record(json!({"group_vars/all.yml": 0, "files/x": 3}));
+        let record = record(&json!({"group_vars/all.yml": 0, "files/x": 3}));
         assert_eq!(reach(&[("file", "group_vars/all.yml")], &record), None);
         assert_eq!(reach(&[("variable", "x")], &record), None);
         assert_eq!(reach(&[("file", "files/x"), ("file", "never/seen")], &record), None);

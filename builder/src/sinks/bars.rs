@@ -10,7 +10,7 @@ use rootbuild_playbooks::event::TaskStatus;
 
 use super::tally::Tally;
 use super::words;
-use crate::event::{Event, EventSink, LayerStatus};
+use crate::event::{Event, EventSink};
 use crate::render::clean;
 
 /// How often spinners turn.
@@ -151,11 +151,10 @@ impl EventSink for Bars {
                 self.say(root, &format!("service `{service}`: `{state}` is left to its unit"));
             }
             Event::Warning { root, text } => self.say(root, &format!("warning: {text}")),
-            Event::LayerFinished { root, step, status, tasks, tasks_replayed, seconds, .. } => {
+            Event::LayerFinished { root, .. } => {
                 self.update(root, |line| line.at.clear());
-                if *status != LayerStatus::Cached || self.verbose {
-                    let came = words::layer(*status, *tasks, *tasks_replayed, *seconds);
-                    self.say(root, &format!("{step}: {came}"));
+                if let Some(text) = words::layer_finished(event, self.verbose) {
+                    self.say(root, &text);
                 }
             }
             Event::RootFinished { root, tree, path, changed, .. } => {

@@ -7,7 +7,7 @@ use rootbuild_playbooks::event::TaskStatus;
 
 use super::tally::Tally;
 use super::words;
-use crate::event::{Event, EventSink, LayerStatus};
+use crate::event::{Event, EventSink};
 use crate::render::clean;
 
 /// Writes a line per thing that a person would want to know.
@@ -37,11 +37,8 @@ impl Plain {
             Event::Waiting { root, step, holder, .. } if self.verbose || holder.starts_with("pid") => {
                 format!("{root}: {step}: waiting for {holder}")
             }
-            Event::LayerFinished { root, step, status, tasks, tasks_replayed, seconds, .. } => {
-                if *status == LayerStatus::Cached && !self.verbose {
-                    return None;
-                }
-                format!("{root}: {step}: {}", words::layer(*status, *tasks, *tasks_replayed, *seconds))
+            Event::LayerFinished { root, .. } => {
+                return words::layer_finished(event, self.verbose).map(|text| format!("{root}: {text}"));
             }
             Event::Phase { root, text } if self.verbose => format!("{root}: {text}"),
             Event::Task { root, name, source } if self.verbose => format!("{root}: task {name} ({source})"),

@@ -18,7 +18,8 @@ fn text(text: &str) -> String {
 fn layer(root: &str, step: &str, index: usize, status: LayerStatus, tasks: u64) -> Event {
     let tree = Digest::of(step.as_bytes());
     let (root, step) = (text(root), text(step));
-    Event::LayerFinished { root, step, index, status, tree, tasks, tasks_replayed: 0, seconds: 12.3 }
+    let (tasks_replayed, verified) = (0, false);
+    Event::LayerFinished { root, step, index, status, tree, tasks, tasks_replayed, verified, seconds: 12.3 }
 }
 
 /// Two roots: one is built up to its end, one fails in its playbook; a third only lends its base.
@@ -106,6 +107,28 @@ fn a_provision_that_builds_nothing_takes_one_line_for_each_root_and_one_for_all(
         done("a"),
         done("b"),
         Event::Finished { seconds: 0.03 },
+    ];
+    insta::assert_snapshot!(plainly(false, &events));
+}
+
+#[test]
+fn what_journals_answered_is_told_apart() {
+    let layer = |step: &str, status, tasks, tasks_replayed, verified| {
+        let (root, step, tree) = (text("a"), text(step), Digest::of(b"x"));
+        let (index, seconds) = (0, 1.4);
+        Event::LayerFinished { root, step, index, status, tree, tasks, tasks_replayed, verified, seconds }
+    };
+    let events = [
+        Event::Started { roots: vec![text("a"), text("b")] },
+        layer("one.yml", LayerStatus::Replayed, 0, 34, false),
+        layer("two.yml", LayerStatus::Built, 1, 33, true),
+        layer("three.yml", LayerStatus::Built, 4, 0, false),
+        layer("four.yml", LayerStatus::Cached, 0, 0, false),
+        layer("five.yml", LayerStatus::Cached, 0, 0, true),
+        Event::Finished { seconds: 3.0 },
+        Event::Started { roots: vec![text("a"), text("b")] },
+        layer("one.yml", LayerStatus::Replayed, 0, 1, false),
+        Event::Finished { seconds: 3.0 },
     ];
     insta::assert_snapshot!(plainly(false, &events));
 }

@@ -2,7 +2,7 @@
 
 use rootbuild_cache::Digest;
 
-use crate::event::LayerStatus;
+use crate::event::{Event, LayerStatus};
 
 /// Seconds for people: `0.4 s`, `12 s`, `3 min 05 s`.
 pub(crate) fn seconds(seconds: f64) -> String {
@@ -35,6 +35,18 @@ pub(crate) fn layer(status: LayerStatus, tasks: u64, replayed: u64, took: f64) -
             format!("built: {} ran, {replayed} replayed in {took}", tasks_in_words(tasks))
         }
     }
+}
+
+/// What is said of a layer that is there; of one that was simply found only if asked to.
+pub(super) fn layer_finished(event: &Event, verbose: bool) -> Option<String> {
+    let Event::LayerFinished { step, status, tasks, tasks_replayed, verified, seconds, .. } = event else {
+        return None;
+    };
+    if *status == LayerStatus::Cached && !verified && !verbose {
+        return None;
+    }
+    let verified = if *verified { "; the same when run whole" } else { "" };
+    Some(format!("{step}: {}{verified}", layer(*status, *tasks, *tasks_replayed, *seconds)))
 }
 
 /// The last word on a root.
