@@ -207,3 +207,120 @@ fn everything_that_ansible_offers_is_replayed() {
         assert!(again(bench).replay.is_whole());
     });
 }
+
+#[test]
+fn a_repaired_playbook_goes_on_where_it_failed() {
+    with_each("a_repaired_playbook_goes_on_where_it_failed", |bench| {
+        let tasks = |third: &str| {
+            let shell = |text: &str| format!("    - ansible.builtin.shell: {{cmd: '{text}'}}\n");
+            "- hosts: web0\n  gather_facts: false\n  tasks:\n".to_owned()
+                + &shell("echo 1 > /etc/one")
+                + &shell("echo 2 > /etc/two")
+                + &shell(third)
+                + &shell("cat /etc/one /etc/two > /etc/four")
+        };
+        bench.playbook(&tasks("echo 3 > /etc/three; exit 1"));
+        bench.go().unwrap_err();
+        // The failed root is there, as the failure left it.
+        assert_eq!(std::fs::read_to_string(bench.made("etc/three")).unwrap(), "3\n");
+        // A failure isn't remembered: the task runs again, in a root in which all before has run again.
+        bench.go().unwrap_err();
+        let ended = |event: RunEvent| match event {
+            RunEvent::Result { replayed, .. } => Some(replayed),
+            _ => None,
+        };
+        let ended: Vec<bool> = bench.events().into_iter().filter_map(ended).collect();
+        assert_eq!(ended, [false, false, false, true, true, false]);
+        bench.playbook(&tasks("echo three > /etc/three"));
+        let repaired = again(bench);
+        assert_eq!((repaired.tasks_replayed, repaired.tasks_run), (2, 2), "{:?}", repaired.replay);
+    });
+}
+
+/// Three roles, each with a task of its own and one that takes a while.
+fn with_roles(bench: &Bench) {
+    for name in ["a", "b", "c"] {
+        bench.write(
+            &format!("roles/{name}/tasks/main.yml"),
+            &format!(
+                "- ansible.builtin.copy: {{content: '{name}', dest: /etc/{name}}}\n- ansible.builtin.shell: {{cmd: \
+                 'sleep 0.3; cat /etc/{name} > /etc/{name}.copy'}}\n"
+            ),
+        );
+    }
+    bench.playbook("- hosts: web0\n  gather_facts: false\n  roles: [a, b, c]\n");
+}
+
+#[test]
+fn a_change_that_changes_nothing_is_all_that_runs() {
+    with_each("a_change_that_changes_nothing_is_all_that_runs", |bench| {
+        with_roles(bench);
+        let cold = bench.go().unwrap();
+        assert!(cold.replay.checkpoints >= 2, "{:?}", cold.replay);
+        bench.write(
+            "roles/a/tasks/main.yml",
+            "- ansible.builtin.copy: {content: 'a', dest: /etc/a}\n- ansible.builtin.shell: {cmd: 'cat /etc/a > \
+             /etc/a.copy'}\n",
+        );
+        let edited = again(bench);
+        assert_eq!((edited.tasks_replayed, edited.tasks_run), (5, 1), "{:?}", edited.replay);
+        assert_eq!(edited.tree, cold.tree);
+    });
+}
+
+#[test]
+fn the_last_role_runs_on_the_checkpoint_before_it() {
+    with_each("the_last_role_runs_on_the_checkpoint_before_it", |bench| {
+        with_roles(bench);
+        bench.go().unwrap();
+        bench.write("roles/c/tasks/main.yml", "- ansible.builtin.copy: {content: 'other', dest: /etc/c}\n");
+        let edited = again(bench);
+        assert_eq!((edited.tasks_replayed, edited.tasks_run), (4, 1), "{:?}", edited.replay);
+        assert!(edited.replay.resent < 3, "{:?}", edited.replay);
+        // And where a role in between changes, what follows runs on what it left.
+        bench.write("roles/b/tasks/main.yml", "- ansible.builtin.copy: {content: 'b2', dest: /etc/b}\n");
+        let edited = again(bench);
+        assert_eq!((edited.tasks_replayed, edited.tasks_run), (2, 2), "{:?}", edited.replay);
+    });
+}
+
+#[test]
+fn a_root_is_the_same_whatever_names_ansible_makes_up() {
+    with_each("a_root_is_the_same_whatever_names_ansible_makes_up", |bench| {
+        bench.write("ansible.cfg", "[defaults]\nkeep_remote_files = true\n");
+        bench.playbook(
+            "- hosts: web0\n  gather_facts: false\n  tasks:\n    - ansible.builtin.copy: {content: x, dest: /etc/x}\n      \
+             register: copied\n    - ansible.builtin.shell: {cmd: 'echo {{ copied.src }} > /etc/where'}\n",
+        );
+        bench.run.replay = false;
+        let one = bench.go().unwrap();
+        let two = bench.go().unwrap();
+        assert_eq!(one.tree, two.tree);
+        assert!(std::fs::read_to_string(bench.made("etc/where")).unwrap().contains("/ansible-tmp-"));
+    });
+}
+
+#[test]
+fn what_a_root_would_answer_otherwise_makes_all_of_it_run() {
+    with_each("what_a_root_would_answer_otherwise_makes_all_of_it_run", |bench| {
+        let playbook = |last: &str| {
+            format!(
+                "- hosts: web0\n  gather_facts: false\n  tasks:\n    - ansible.builtin.shell: {{cmd: 'cat \
+                 /proc/sys/kernel/random/uuid | tee /etc/uuid'}}\n      register: made\n    - ansible.builtin.copy: \
+                 {{content: '{{{{ made.stdout }}}}', dest: /etc/told}}\n    - ansible.builtin.copy: {{content: \
+                 '{last}', dest: /etc/last}}\n"
+            )
+        };
+        bench.playbook(&playbook("one"));
+        bench.go().unwrap();
+        bench.playbook(&playbook("two"));
+        bench.forget();
+        let edited = bench.go().unwrap();
+        let read = |name: &str| std::fs::read_to_string(bench.made(name)).unwrap();
+        assert_eq!(read("etc/uuid").trim(), read("etc/told"));
+        assert_eq!((edited.tasks_replayed, read("etc/last")), (0, "two".to_owned()), "{:?}", edited.replay);
+        let warned =
+            |event: &RunEvent| matches!(event, RunEvent::Warning { text } if text.contains("all of it runs"));
+        assert!(bench.events().iter().any(warned));
+    });
+}

@@ -92,8 +92,11 @@ impl Maker<'_> {
         near: Option<&Digest>,
         volatile: Option<&[u8]>,
     ) -> Result<Live, Lost> {
-        let _ = near;
-        let working = WorkingRoot::on(self.store, tree, self.wait).map_err(RunError::from)?;
+        let working = match near {
+            Some(near) => WorkingRoot::on_near(self.store, tree, near, self.wait),
+            None => WorkingRoot::on(self.store, tree, self.wait),
+        };
+        let working = working.map_err(RunError::from)?;
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         let sockets = self.scratch.join(format!("socket-{number}"));
         let made = DirBuilder::new().mode(0o700).create(&sockets);
