@@ -101,7 +101,7 @@ pub struct RunFailed {
     /// Why.
     pub error: RunError,
     /// The root as it was then, if it can be had and is worth a look.
-    pub root: Option<WorkingRoot>,
+    pub root: Option<Box<WorkingRoot>>,
 }
 
 impl<E: Into<RunError>> From<E> for RunFailed {

@@ -157,7 +157,7 @@ impl Engine {
             Ok(outcome) => outcome,
             Err(RunFailed { error, root: left }) => {
                 if let Some(left) = left {
-                    self.keep_failed(left, &root.name);
+                    self.keep_failed(*left, &root.name);
                 }
                 return Err(error.into());
             }

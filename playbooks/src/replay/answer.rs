@@ -45,10 +45,10 @@ impl Answer {
     /// With the journals' names.
     pub(super) fn canonical(mut self, request: &Request, names: &mut Names) -> Self {
         if request.kind == Kind::Exec {
-            self.out = names.from_root(&self.out).into_owned();
-            self.err = names.from_root(&self.err).into_owned();
+            self.out = names.out_of_root(&self.out).into_owned();
+            self.err = names.out_of_root(&self.err).into_owned();
         }
-        self.last = names.from_root(&self.last).into_owned();
+        self.last = names.out_of_root(&self.last).into_owned();
         self
     }
 

@@ -105,7 +105,7 @@ pub(crate) struct Finished {
     /// The layer's tree, if it was asked for.
     pub(crate) tree: Option<Digest>,
     /// The root of a run that failed.
-    pub(crate) working: Option<WorkingRoot>,
+    pub(crate) working: Option<Box<WorkingRoot>>,
     pub(crate) counts: Replay,
 }
 
@@ -350,7 +350,7 @@ impl<'a> Broker<'a> {
             let working = if keep && self.be_live(inner).is_ok() {
                 match inner.live.take() {
                     Some(live) => match self.maker.stop(live) {
-                        Ok(working) => Some(working),
+                        Ok(working) => Some(Box::new(working)),
                         Err(lost) => return Err(lost),
                     },
                     None => None,

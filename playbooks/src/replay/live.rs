@@ -75,7 +75,7 @@ pub(crate) struct Live {
 /// A sandbox that ended otherwise than it should, and its root.
 pub(crate) struct Lost {
     pub(crate) error: RunError,
-    pub(crate) working: Option<WorkingRoot>,
+    pub(crate) working: Option<Box<WorkingRoot>>,
 }
 
 impl From<RunError> for Lost {
@@ -136,7 +136,7 @@ impl Maker<'_> {
             let working = match self.stop(live) {
                 Err(lost) if ready.is_some() => return Err(lost),
                 Err(lost) => lost.working,
-                Ok(working) => Some(working),
+                Ok(working) => Some(Box::new(working)),
             };
             let gone = RunError::SandboxEnded { root: self.run.root_name.clone(), code: 0, tail: said };
             return Err(Lost { error: if ready.is_none() { late } else { gone }, working });
@@ -146,7 +146,7 @@ impl Maker<'_> {
             Err(error) => {
                 let error = RunError::io("talk to the agent through", &self.scratch)(error);
                 Err(match self.stop(live) {
-                    Ok(working) => Lost { error, working: Some(working) },
+                    Ok(working) => Lost { error, working: Some(Box::new(working)) },
                     Err(lost) => lost,
                 })
             }
@@ -210,7 +210,7 @@ impl Maker<'_> {
             Ok(code) => RunError::SandboxEnded { root, code, tail },
             Err(error) => error.into(),
         };
-        Err(Lost { error, working: Some(working) })
+        Err(Lost { error, working: Some(Box::new(working)) })
     }
 }
 

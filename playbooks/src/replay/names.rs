@@ -118,7 +118,7 @@ impl Names {
     }
 
     /// A text of the root's with the journals' names, learning the process ids of jobs.
-    pub(super) fn from_root<'a>(&mut self, text: &'a [u8]) -> Cow<'a, [u8]> {
+    pub(super) fn out_of_root<'a>(&mut self, text: &'a [u8]) -> Cow<'a, [u8]> {
         if !self.jobs {
             return Cow::Borrowed(text);
         }
@@ -304,7 +304,7 @@ mod tests {
         let head = names.learn(b"python /x/AnsiballZ_async_wrapper.py j77 45 /y _", Some(&Digest::of(b"")));
         let job = text(&head).split(' ').nth(2).unwrap().to_owned();
         let said = format!("{{\"ansible_job_id\": \"{job}.4711\"}}");
-        let kept = names.from_root(said.as_bytes()).into_owned();
+        let kept = names.out_of_root(said.as_bytes()).into_owned();
         assert_eq!(text(&kept), said.replace("4711", "1"));
         let told = names.outward(&kept).into_owned();
         assert_eq!(text(&told), "{\"ansible_job_id\": \"j77.1\"}");
