@@ -8,6 +8,7 @@ use rootbuild_roots::scrub;
 use serde_json::{Value, json};
 
 use super::{Global, out};
+use crate::event::LayerStatus;
 use crate::render::Report;
 use crate::{exit, generation};
 
@@ -50,6 +51,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
                     "key": layer.key,
                     "tree": layer.tree,
                     "created": record.as_ref().map(|record| &record.created),
+                    "status": record.as_ref().map(|record| status(&record.facts)),
                     "seconds": record.as_ref().map(|record| record.seconds),
                     "facts": record.as_ref().map(|record| facts(&record.facts)),
                 })
@@ -96,7 +98,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
             continue;
         };
         let facts = &record.facts;
-        let tasks = facts["tasks"].as_u64().map(|tasks| format!(", {tasks} tasks")).unwrap_or_default();
+        let tasks = tasks(facts);
         let packages =
             facts["packages"].as_array().map(|list| format!(", {} packages", list.len())).unwrap_or_default();
         let _ = writeln!(
@@ -121,6 +123,24 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
     }
     out::text(&text)?;
     Ok(exit::OK)
+}
+
+/// How a layer came when its record was made.
+fn status(facts: &Value) -> LayerStatus {
+    let number = |name: &str| facts["replay"][name].as_u64().unwrap_or(0);
+    let whole = number("answered") > 0 && number("live") == 0 && number("resent") == 0;
+    if whole { LayerStatus::Replayed } else { LayerStatus::Built }
+}
+
+/// The tasks of a layer in words, and what journals had to do with them.
+fn tasks(facts: &Value) -> String {
+    let Some(tasks) = facts["tasks"].as_u64() else { return String::new() };
+    let replayed = facts["tasks_replayed"].as_u64().unwrap_or(0);
+    match status(facts) {
+        LayerStatus::Replayed => format!(", {tasks} tasks, all replayed"),
+        _ if replayed > 0 => format!(", {tasks} tasks, {replayed} of them replayed"),
+        _ => format!(", {tasks} tasks"),
+    }
 }
 
 /// The facts of a record that are for people: not where copies of its inputs lie.
@@ -179,5 +199,20 @@ impl Size {
             }
         }
         size
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_journals_had_to_do_with_a_layer_is_told() {
+        let facts = |tasks_replayed: u64, live: u64| json!({"tasks": 5, "tasks_replayed": tasks_replayed, "replay": {"answered": tasks_replayed, "live": live, "resent": 0}});
+        assert_eq!(tasks(&json!({"tasks": 5})), ", 5 tasks");
+        assert_eq!(tasks(&facts(0, 9)), ", 5 tasks");
+        assert_eq!(tasks(&facts(3, 2)), ", 5 tasks, 3 of them replayed");
+        assert_eq!(tasks(&facts(5, 0)), ", 5 tasks, all replayed");
+        assert_eq!(tasks(&json!({"packages": []})), "");
     }
 }

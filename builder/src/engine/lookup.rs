@@ -9,9 +9,8 @@ use serde::Serialize;
 /// Why a layer has to be built.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Reason {
-    /// What kind of reason: `new` (never built like this), `file` (an input has other content),
-    /// `appeared`, `vanished`, `parent` (the layer below has to be built first), `lost` (the store
-    /// no longer has the tree), `forced`.
+    /// What kind of reason, as `docs/cli.md` lists them: `file` (an input has other content), `appeared`,
+    /// `variable`, `parent` (the layer below has to be built first), …
     pub kind: &'static str,
     /// What it is about: a file, a step.
     pub subject: String,
