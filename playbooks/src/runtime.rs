@@ -26,6 +26,7 @@ const FILES: &[(&str, &str)] = files![
     "agent/netstate.py" from "agent/netstate.py",
     "agent/payload.py" from "agent/payload.py",
     "agent/pid1.py" from "agent/pid1.py",
+    "agent/routine.py" from "agent/routine.py",
     "agent/session.py" from "agent/session.py",
     "agent/signature.py" from "agent/signature.py",
     "agent/start.sh" from "agent/start.sh",

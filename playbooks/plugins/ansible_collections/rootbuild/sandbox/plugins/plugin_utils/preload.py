@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import shutil
 import typing as t
@@ -10,10 +11,11 @@ import typing as t
 import ansible.executor.module_common  # noqa: F401
 import ansible.executor.process.worker  # noqa: F401
 import ansible.executor.task_executor  # noqa: F401
-import ansible.template  # noqa: F401
 import multiprocessing.popen_fork  # noqa: F401
 import multiprocessing.queues  # noqa: F401
 from ansible import constants as C
+from ansible import template
+from ansible.parsing.dataloader import DataLoader
 from ansible.plugins import loader
 from ansible.utils.display import Display
 
@@ -21,6 +23,10 @@ from ansible_collections.rootbuild.sandbox.plugins.plugin_utils import place
 
 display = Display()
 CACHE = "ansiballz_cache"
+# What workers of some ansible-core import by name when they need it.
+LATE = tuple(
+    f"ansible.module_utils._internal._json._profiles._module_{kind}_{way}" for kind in ("legacy", "modern") for way in ("c2m", "m2c")
+)
 BUILTIN = "ansible.modules."
 
 
@@ -38,6 +44,17 @@ def common() -> None:
     for plugins in (loader.filter_loader, loader.test_loader):
         _try(lambda plugins=plugins: list(plugins.all()))
     _try(lambda: loader.connection_loader.get(place.OURS, class_only=True))
+    _try(_templating)
+    for name in LATE:
+        _try(lambda name=name: importlib.import_module(name))
+
+
+def _templating() -> None:
+    """Has Jinja compile its lexer, its parser's tables and what else it keeps."""
+    templar = template.Templar(loader=DataLoader())
+    # From ansible-core 2.19 on, only what is trusted is taken for a template.
+    trusted = getattr(template, "trust_as_template", str)
+    templar.template(trusted("{% for x in [1] if x is defined %}{{ x | default('') ~ 'x' }}{% endfor %}"))
 
 
 class Tasks:
