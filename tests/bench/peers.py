@@ -154,5 +154,10 @@ def project(archive: Path) -> Path:
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(SOURCE / "tests/bench/project", copy, symlinks=True)
     definition = copy / "rootbuild.toml"
-    definition.write_text(definition.read_text().replace("@BASE@", str(archive)))
+    definition.write_text(definition.read_text().replace("@BASE@", str(archive)).replace("@SHA256@", sha256(archive)))
     return copy
+
+
+def sha256(archive: Path) -> str:
+    """What the archive hashes to: named in the definition, rootbuild needs to hash it only when it unpacks it."""
+    return run(["sha256sum", archive]).stdout.split()[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from peers import sha256
 from shared import WORK, rootbuild
 
 ROOTS, FILES = 8, 60
@@ -13,7 +14,7 @@ ROOTS, FILES = 8, 60
 def _project(archive: Path) -> Path:
     copy = WORK / "unchanged"
     shutil.rmtree(copy, ignore_errors=True)
-    text = [f'[base.bench]\nsource = "archive"\nfile = "{archive}"\n\n[ansible]\ncore = "2.19.14"\nproject = "ansible"\n']
+    text = [f'[base.bench]\nsource = "archive"\nfile = "{archive}"\nsha256 = "{sha256(archive)}"\n\n[ansible]\ncore = "2.19.14"\nproject = "ansible"\n']
     for root in range(ROOTS):
         variables = copy / f"ansible/variables/{root}"
         variables.mkdir(parents=True)

@@ -163,7 +163,7 @@ pub(super) const LINES: &[Line] = &[
     line("a comment in ansible.cfg", &[Edit::Append("ansible.cfg", "# nothing more\n")], Cost::Replayed),
     line(
         "a handler",
-        &[Edit::Replace("roles/app/handlers/main.yml", "told", "informed")],
+        &[Edit::Replace("roles/app/handlers/main.yml", "was told", "was informed")],
         Cost::Only(&["app : App changed"]),
     ),
     line(
