@@ -147,6 +147,18 @@ pub fn standing(
     Ok(publish::current_of(store, &root.name, &definition.path)?)
 }
 
+/// An error if the name of any of these roots belongs to another definition: nothing is built that couldn't
+/// be handed over.
+pub fn owned(store: &Store, definition: &Definition, names: &[String]) -> Result<(), Report> {
+    let roots = definition.select(names)?;
+    let errors: Vec<Report> = roots
+        .into_iter()
+        .filter(|root| names.contains(&root.name))
+        .filter_map(|root| standing(store, definition, root).err())
+        .collect();
+    if errors.is_empty() { Ok(()) } else { Err(Report::several(errors)) }
+}
+
 /// The root that an argument names, or an error with the nearest name.
 pub fn one_root<'a>(definition: &'a Definition, name: &str) -> Result<&'a crate::definition::Root, Report> {
     definition.select(std::slice::from_ref(&name.to_owned()))?;

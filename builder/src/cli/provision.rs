@@ -57,7 +57,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
     let forced = arguments.forcing.resolve(&definition, &arguments.roots)?;
     super::require_root("rootbuild provision")?;
     let store = global.store()?;
-    owned(&store, &definition, &names)?;
+    super::owned(&store, &definition, &names)?;
     let logs = Arc::new(Logs::new(store.dir()));
     let sink = sinks(global, &names, &logs)?;
     let cancel = Cancel::new();
@@ -97,18 +97,6 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
         return Err(Report::interrupted(signal));
     }
     report(&failed, &definition)
-}
-
-/// An error if the name of any root belongs to another definition: nothing is built that couldn't be handed
-/// over.
-fn owned(store: &Store, definition: &Definition, names: &[String]) -> Result<(), Report> {
-    let roots = definition.select(names)?;
-    let errors: Vec<Report> = roots
-        .into_iter()
-        .filter(|root| names.contains(&root.name))
-        .filter_map(|root| super::standing(store, definition, root).err())
-        .collect();
-    if errors.is_empty() { Ok(()) } else { Err(Report::several(errors)) }
 }
 
 /// Stops what is running when a panic goes by.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read as _;
 use std::path::Path;
+use std::time::Duration;
 
 use rootbuild_cache::{Digest, Record, Store};
 use serde_json::{Value, json};
@@ -15,6 +16,12 @@ const MOST: u64 = 256 << 10;
 
 /// How many files of one record are kept at most.
 const MOST_FILES: usize = 20_000;
+
+/// How long a diff is looked for at most.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// A diff gets no more lines once it has this many bytes.
+const LONGEST: usize = 64 << 10;
 
 /// The field of a record's facts that names the objects, by the files' names.
 const FIELD: &str = "contents";
@@ -88,13 +95,18 @@ pub fn change(store: &Store, record: &Record, dir: &Path, name: &str) -> Change 
     }
 }
 
-/// A unified diff without the lines that name the files.
+/// A unified diff without the lines that name the files. Of two texts that have little in common it may be
+/// longer than it need be, and a very long one is cut.
 fn unified(before: &str, now: &str) -> String {
-    let diff = TextDiff::from_lines(before, now);
+    let diff = TextDiff::configure().timeout(PATIENCE).diff_lines(before, now);
     let mut text = String::new();
     for hunk in diff.unified_diff().context_radius(2).iter_hunks() {
         text.push_str(&format!("{}\n", hunk.header()));
         for change in hunk.iter_changes() {
+            if text.len() > LONGEST {
+                text.push_str("@@ and more @@\n");
+                return text;
+            }
             text.push(match change.tag() {
                 ChangeTag::Delete => '-',
                 ChangeTag::Insert => '+',
@@ -136,6 +148,15 @@ mod tests {
         let expected = "@@ -2,5 +2,5 @@\n b\n c\n-d\n+D\n e\n-f\n+f\n\\ no line end at the end of the file\n";
         assert_eq!(unified(before, "a\nb\nc\nD\ne\nf"), expected);
         assert_eq!(unified(before, before), "");
+    }
+
+    #[test]
+    fn a_very_long_diff_is_cut() {
+        let text = |odd: &str| -> String {
+            (0..40_000).map(|n| if n % 10 == 0 { format!("{odd}{n}\n") } else { format!("{n}\n") }).collect()
+        };
+        let diff = unified(&text("a"), &text("b"));
+        assert!(diff.len() < 2 * LONGEST && diff.ends_with("@@ and more @@\n"), "{}", diff.len());
     }
 
     #[test]

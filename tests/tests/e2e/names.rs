@@ -38,7 +38,8 @@ fn a_root_of_another_definition_is_nobody_elses() {
     let _ = refused(&["provision"]);
     assert!(!second.root("free").exists());
     for arguments in [
-        &["show", "taken"][..],
+        &["plan"][..],
+        &["show", "taken"],
         &["log", "taken"],
         &["shell", "taken", "--", "true"],
         &["shell", "--failed", "taken", "--", "true"],
