@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use rootbuild_cache::{Store, Tree};
+use rootbuild_cache::{Entry, Kind, Store, Tree};
 use rootbuild_roots::Cancel;
 use rootbuild_roots::capture::{capture_directory, capture_overlay};
 use rootbuild_roots::checkout::checkout;
+use rootbuild_roots::publish::publish;
 use rootbuild_roots::working::{RootMount, WorkingRoot};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -46,7 +47,28 @@ fn main() -> Outcome<()> {
     for _ in 0..5 {
         timed("overlay capture of 200 changes", || Ok(capture_overlay(&store, &tree, &upper, &cancel)?))?;
     }
-    snapshots(&store, &tree, &cancel)
+    snapshots(&store, &tree, &cancel)?;
+    publications(&store, &tree, work, &cancel)
+}
+
+/// What it costs to hand over a root of which one file changed.
+fn publications(store: &Store, tree: &Tree, work: &Path, cancel: &Cancel) -> Outcome<()> {
+    let definition = work.join("rootbuild.toml");
+    for number in 0..5 {
+        let mut entries = tree.entries().to_vec();
+        if let Some(Entry { kind: Kind::File { object, size }, .. }) =
+            entries.iter_mut().rev().find(|it| matches!(it.kind, Kind::File { .. }))
+        {
+            let text = format!("edit {number}");
+            (*object, *size) = (store.put_object_bytes(text.as_bytes())?, text.len() as u64);
+        }
+        let edited = store.put_tree(&Tree::from_entries(entries)?)?;
+        store.sync()?;
+        timed(&format!("publish, edit {number}"), || {
+            Ok(publish(store, "measured", &edited, &definition, cancel)?)
+        })?;
+    }
+    Ok(())
 }
 
 /// What a step's root costs while it is worked on.
@@ -93,7 +115,7 @@ fn copy(from: &Path, to: &Path) -> Outcome<()> {
 
 /// 200 changed files, in as many places as there are, in an upper side.
 fn change(tree: &Tree, upper: &Path) -> Outcome<()> {
-    let files = tree.entries().iter().filter(|it| matches!(it.kind, rootbuild_cache::Kind::File { .. }));
+    let files = tree.entries().iter().filter(|it| matches!(it.kind, Kind::File { .. }));
     let files: Vec<_> = files.collect();
     for number in 0..200 {
         let entry = files[number * files.len() / 200];

@@ -82,13 +82,10 @@ pub fn checkout(store: &Store, tree: &Tree, target: &Path, cancel: &Cancel) -> R
     };
     let index = Index::new(tree);
     let work = Work {
-        store,
+        maker: Maker::new(store, target, owner),
         tree,
-        target,
         cancel,
         index: &index,
-        owner,
-        copier: Copier::new(),
         error: Mutex::default(),
         stop: AtomicBool::new(false),
     };
@@ -152,15 +149,87 @@ impl Index {
     }
 }
 
-struct Work<'a> {
+/// Makes single entries of a tree.
+pub(crate) struct Maker<'a> {
     store: &'a Store,
-    tree: &'a Tree,
     target: &'a Path,
-    cancel: &'a Cancel,
-    index: &'a Index,
     /// Who owns what is made in the target.
     owner: (u32, u32),
     copier: Copier,
+}
+
+impl<'a> Maker<'a> {
+    pub(crate) fn new(store: &'a Store, target: &'a Path, owner: (u32, u32)) -> Self {
+        Self { store, target, owner, copier: Copier::new() }
+    }
+
+    pub(crate) fn failed(
+        &self,
+        action: &'static str,
+        entry: &Entry,
+    ) -> impl FnOnce(io::Error) -> CheckoutError + use<> {
+        let path = self.shown(entry);
+        move |source| CheckoutError::Io { action, path, source }
+    }
+
+    fn shown(&self, entry: &Entry) -> PathBuf {
+        self.target.join(Path::new(std::ffi::OsStr::from_bytes(&entry.path)))
+    }
+
+    /// Makes what is no directory and no further name of a file.
+    pub(crate) fn make(&self, dir: &impl AsFd, name: &[u8], entry: &Entry) -> Result<(), CheckoutError> {
+        let meta = &entry.meta;
+        let owned = (meta.uid, meta.gid) == self.owner;
+        let made = match &entry.kind {
+            Kind::File { object, size } => {
+                let from = if *size == 0 { None } else { Some(self.store.open_object(object)?) };
+                return self.file(dir, name, entry, owned, from.as_ref(), *size);
+            }
+            Kind::Symlink { target } => rustix::fs::symlinkat(target.as_slice(), dir, name),
+            Kind::CharDevice { major, minor } => {
+                node(dir, name, FileType::CharacterDevice, rustix::fs::makedev(*major, *minor))
+            }
+            Kind::BlockDevice { major, minor } => {
+                node(dir, name, FileType::BlockDevice, rustix::fs::makedev(*major, *minor))
+            }
+            Kind::Fifo => node(dir, name, FileType::Fifo, 0),
+            Kind::Directory | Kind::Hardlink { .. } => return Ok(()),
+        };
+        let symlink = matches!(entry.kind, Kind::Symlink { .. });
+        made.map_err(io::Error::from)
+            .and_then(|()| fd::set_metadata(dir, Some(name), meta, owned, symlink))
+            .map_err(self.failed("make", entry))
+    }
+
+    fn file(
+        &self,
+        dir: &impl AsFd,
+        name: &[u8],
+        entry: &Entry,
+        owned: bool,
+        from: Option<&File>,
+        size: u64,
+    ) -> Result<(), CheckoutError> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o600))
+            .map_err(|error| self.failed("make", entry)(error.into()))?;
+        let file = File::from(file);
+        if let Some(from) = from {
+            let found = self.copier.copy(from, &file).map_err(self.failed("write", entry))?;
+            if found != size {
+                return Err(CheckoutError::Length { path: self.shown(entry), expected: size, found });
+            }
+        }
+        fd::set_metadata(&file, None, &entry.meta, owned, false)
+            .map_err(self.failed("set owner, mode and attributes of", entry))
+    }
+}
+
+struct Work<'a> {
+    maker: Maker<'a>,
+    tree: &'a Tree,
+    cancel: &'a Cancel,
+    index: &'a Index,
     error: Mutex<Option<CheckoutError>>,
     stop: AtomicBool,
 }
@@ -182,12 +251,7 @@ impl<'a> Work<'a> {
     }
 
     fn failed(&self, action: &'static str, entry: &Entry) -> impl FnOnce(io::Error) -> CheckoutError + use<> {
-        let path = self.shown(entry);
-        move |source| CheckoutError::Io { action, path, source }
-    }
-
-    fn shown(&self, entry: &Entry) -> PathBuf {
-        self.target.join(Path::new(std::ffi::OsStr::from_bytes(&entry.path)))
+        self.maker.failed(action, entry)
     }
 
     fn entry(&self, at: usize) -> &'a Entry {
@@ -223,7 +287,7 @@ impl<'a> Work<'a> {
             let entry = self.entry(*at);
             let name = split(&entry.path).1;
             if entry.kind != Kind::Directory {
-                self.make(&fd, name, entry)?;
+                self.maker.make(&fd, name, entry)?;
                 continue;
             }
             rustix::fs::mkdirat(&fd, name, Mode::from_raw_mode(0o700))
@@ -237,53 +301,6 @@ impl<'a> Work<'a> {
             });
         }
         Ok(())
-    }
-
-    fn make(&self, dir: &fd::DirFd<'_>, name: &[u8], entry: &Entry) -> Result<(), CheckoutError> {
-        let meta = &entry.meta;
-        let owned = (meta.uid, meta.gid) == self.owner;
-        let made = match &entry.kind {
-            Kind::File { object, size } => {
-                let from = if *size == 0 { None } else { Some(self.store.open_object(object)?) };
-                return self.file(dir, name, entry, owned, from.as_ref(), *size);
-            }
-            Kind::Symlink { target } => rustix::fs::symlinkat(target.as_slice(), dir, name),
-            Kind::CharDevice { major, minor } => {
-                node(dir, name, FileType::CharacterDevice, rustix::fs::makedev(*major, *minor))
-            }
-            Kind::BlockDevice { major, minor } => {
-                node(dir, name, FileType::BlockDevice, rustix::fs::makedev(*major, *minor))
-            }
-            Kind::Fifo => node(dir, name, FileType::Fifo, 0),
-            Kind::Directory | Kind::Hardlink { .. } => return Ok(()),
-        };
-        let symlink = matches!(entry.kind, Kind::Symlink { .. });
-        made.map_err(io::Error::from)
-            .and_then(|()| fd::set_metadata(dir, Some(name), meta, owned, symlink))
-            .map_err(self.failed("make", entry))
-    }
-
-    fn file(
-        &self,
-        dir: &fd::DirFd<'_>,
-        name: &[u8],
-        entry: &Entry,
-        owned: bool,
-        from: Option<&File>,
-        size: u64,
-    ) -> Result<(), CheckoutError> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o600))
-            .map_err(|error| self.failed("make", entry)(error.into()))?;
-        let file = File::from(file);
-        if let Some(from) = from {
-            let found = self.copier.copy(from, &file).map_err(self.failed("write", entry))?;
-            if found != size {
-                return Err(CheckoutError::Length { path: self.shown(entry), expected: size, found });
-            }
-        }
-        fd::set_metadata(&file, None, &entry.meta, owned, false)
-            .map_err(self.failed("set owner, mode and attributes of", entry))
     }
 
     fn links(&self, top: BorrowedFd<'_>) -> Result<(), CheckoutError> {
@@ -309,7 +326,7 @@ impl<'a> Work<'a> {
     fn directories(&self, top: BorrowedFd<'_>) -> Result<(), CheckoutError> {
         let finish = |at: &usize| {
             let entry = self.entry(*at);
-            let owned = (entry.meta.uid, entry.meta.gid) == self.owner && !entry.path.is_empty();
+            let owned = (entry.meta.uid, entry.meta.gid) == self.maker.owner && !entry.path.is_empty();
             let open = fd::open_beneath(top, &entry.path);
             open.and_then(|dir| fd::set_metadata(&dir, None, &entry.meta, owned, false))
                 .map_err(self.failed("set owner, mode and attributes of", entry))
@@ -322,6 +339,6 @@ impl<'a> Work<'a> {
     }
 }
 
-fn node(dir: &fd::DirFd<'_>, name: &[u8], kind: FileType, device: u64) -> rustix::io::Result<()> {
+fn node(dir: &impl AsFd, name: &[u8], kind: FileType, device: u64) -> rustix::io::Result<()> {
     rustix::fs::mknodat(dir, name, kind, Mode::from_raw_mode(0o600), device)
 }

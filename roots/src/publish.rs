@@ -6,6 +6,15 @@
 //! generation is in `<store>/published/<name>/<n>.json`. What bears a final name is whole and on disk: a
 //! generation is written in staging, synced, renamed, and only then linked. The current generation
 //! and the one before it are kept; who uses an older one holds a [`Lease`].
+//!
+//! A generation isn't written from nothing if it needn't be: the one that would be removed afterwards,
+//! if nobody uses it, is moved to staging and what differs is written anew ([`renew`]). What services
+//! wrote there counts as a difference, by what the file system said of each file at its publication
+//! (`<n>.index`, [`index`]).
+
+mod index;
+mod renew;
+mod users;
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
@@ -17,11 +26,13 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use rootbuild_cache::{Digest, Staging, Store, durable};
+use rootbuild_cache::{Digest, Staging, Store, Tree, durable};
 
 use crate::cancel::{Cancel, Cancelled};
 use crate::checkout::{CheckoutError, checkout};
+use crate::fd::Stat;
 use crate::wait::Wait;
+use index::Index;
 
 /// A name that can't be a root's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -189,6 +200,11 @@ impl Place {
         self.home.join(format!("{number}.lock"))
     }
 
+    /// What the file system said of it when it was published: for root alone.
+    fn index(&self, number: u64) -> PathBuf {
+        self.home.join(format!("{number}.index"))
+    }
+
     /// The number of the generation that the link points at; `None` where it points nowhere of ours.
     fn linked(&self) -> Result<Option<u64>, PublishError> {
         let target = match fs::read_link(&self.link) {
@@ -253,7 +269,7 @@ impl Place {
             for entry in listed {
                 let name = entry.map_err(failed("read", dir))?.file_name();
                 let name = name.to_string_lossy();
-                let number = [".json", ".lock"].iter().find_map(|suffix| name.strip_suffix(suffix));
+                let number = [".json", ".lock", ".index"].iter().find_map(|suffix| name.strip_suffix(suffix));
                 numbers.extend(number.unwrap_or(&name).parse::<u64>());
             }
         }
@@ -323,8 +339,11 @@ fn write(
 ) -> Result<(), PublishError> {
     let staging = store.staging("publish")?;
     let root = staging.path().join("root");
-    DirBuilder::new().mode(0o700).create(&root).map_err(failed("make", &root))?;
-    checkout(store, &store.tree(&generation.tree)?, &root, cancel)?;
+    let tree = store.tree(&generation.tree)?;
+    if !reuse(store, place, generation.previous, &tree, &staging, cancel)? {
+        DirBuilder::new().mode(0o700).create(&root).map_err(failed("make", &root))?;
+        checkout(store, &tree, &root, cancel)?;
+    }
     cancel.check()?;
     // Users of the host come to the links and the descriptions; to checkouts only root does, who starts
     // services with one of them as their root directory.
@@ -339,6 +358,10 @@ fn write(
     }
     let dir = File::open(&root).map_err(failed("open", &root))?;
     rustix::fs::syncfs(&dir).map_err(|error| failed("sync", &root)(error.into()))?;
+    // Before anybody can write there. Without it the next publication takes longer, nothing else.
+    if let Err(error) = Index::take(&root, &tree).and_then(|it| it.write(&place.index(number))) {
+        tracing::info!(root = place.name, %error, "no index of the checkout");
+    }
 
     let lock = place.lock(number);
     OpenOptions::new()
@@ -359,6 +382,52 @@ fn write(
     }
     let target = Path::new("..").join("checkouts").join(&place.name).join(number.to_string());
     Ok(durable::replace_symlink(&place.link, &target)?)
+}
+
+/// Makes `root` in `staging` a checkout of `tree` from the latest generation but the `current` one, if
+/// nobody uses that and it is known what was changed there.
+fn reuse(
+    store: &Store,
+    place: &Place,
+    current: Option<u64>,
+    tree: &Tree,
+    staging: &Staging,
+    cancel: &Cancel,
+) -> Result<bool, PublishError> {
+    let Some(current) = current else { return Ok(false) };
+    let Some(number) = place.numbers()?.into_iter().rfind(|it| *it < current) else { return Ok(false) };
+    let Some(generation) = place.generation(number)? else { return Ok(false) };
+    let Locked::Held(_held) = lock(&place.lock(number), FlockOperation::NonBlockingLockExclusive)? else {
+        return Ok(false);
+    };
+    let (from, root) = (place.checkout(number), staging.path().join("root"));
+    let Ok(old) = store.tree(&generation.tree) else { return Ok(false) };
+    let Some(index) = Index::read(&place.index(number), &old) else { return Ok(false) };
+    // `None`: it is in use.
+    let look = |at: &Path| -> Option<Vec<Option<Stat>>> {
+        let stats = index::stats(at, tree).ok()?;
+        (!users::is_used(users::ending(at), &stats)).then_some(stats)
+    };
+    if mounted_below(&from) || look(&from).is_none() {
+        return Ok(false);
+    }
+    // Durably: under its old name it must never be found half changed.
+    durable::rename(&from, &root)?;
+    // From here on nobody finds it any more: who doesn't use it now never will.
+    let Some(stats) = look(&root) else {
+        fs::rename(&root, &from).map_err(failed("put back", &from))?;
+        return Ok(false);
+    };
+    match renew::renew(store, &root, (&old, &index), (tree, &stats), cancel) {
+        Ok(()) => Ok(true),
+        Err(CheckoutError::Cancelled(cancelled)) => Err(cancelled.into()),
+        Err(error) => {
+            tracing::info!(root = place.name, error = &error as &dyn std::error::Error, "written anew");
+            let spoilt = staging.path().join("spoilt");
+            fs::rename(&root, &spoilt).map_err(failed("remove", &root))?;
+            Ok(false)
+        }
+    }
 }
 
 /// Makes a directory with exactly these permissions; one that is there stays as it is.
@@ -398,7 +467,7 @@ fn remove_older(
             None => trash.insert(store.staging("old-generations")?),
         };
         // The directory first: while the others are there, they will be found again.
-        for from in [place.checkout(number), place.json(number), lock_file] {
+        for from in [place.checkout(number), place.json(number), place.index(number), lock_file] {
             match fs::rename(&from, trash.path().join(from.file_name().unwrap_or_default())) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}

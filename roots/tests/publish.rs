@@ -44,6 +44,7 @@ fn generations(bench: &Bench) -> Vec<String> {
         .iter()
         .flat_map(|dir| fs::read_dir(dir).unwrap())
         .map(|it| it.unwrap().file_name().into_string().unwrap())
+        .filter(|name| !name.ends_with(".index"))
         .collect();
     names.sort();
     names

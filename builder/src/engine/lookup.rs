@@ -37,10 +37,10 @@ pub enum Lookup {
     Hit(Box<Record>),
     /// None does.
     Miss {
-        /// Why the one that comes nearest doesn't.
+        /// Why the newest doesn't.
         reasons: Vec<Reason>,
-        /// That one, if there is any.
-        record: Option<Box<Record>>,
+        /// How long the newest took, in seconds, if there is one.
+        seconds: Option<f64>,
     },
 }
 
@@ -60,20 +60,15 @@ pub fn lookup(store: &Store, key: &LayerKey, reader: Option<&Reader>, step: &str
             lost = Some(record.tree);
         }
     }
-    let (reasons, record) = match lost {
-        Some(tree) => (vec![Reason { old: Some(tree.to_string()), ..Reason::new("lost", step) }], None),
-        None => closest(reader, &records).unwrap_or_else(|| (vec![Reason::new("new", step)], None)),
+    let seconds = records.first().map(|record| record.seconds);
+    let reasons = match (lost, records.first()) {
+        (Some(tree), _) => {
+            vec![Reason { old: Some(tree.to_string()), ..Reason::new("lost", step) }]
+        }
+        (None, Some(newest)) => reader.map(|reader| changes(reader, &newest.inputs)).unwrap_or_default(),
+        (None, None) => vec![Reason::new("new", step)],
     };
-    let record = record.or_else(|| records.into_iter().next()).map(Box::new);
-    Ok(Lookup::Miss { reasons, record })
-}
-
-/// The record that says least against, the newer one of two, and what that is.
-fn closest(reader: Option<&Reader>, records: &[Record]) -> Option<(Vec<Reason>, Option<Record>)> {
-    let told = records.iter().map(|record| {
-        (reader.map(|reader| changes(reader, &record.inputs)).unwrap_or_default(), Some(record.clone()))
-    });
-    told.min_by_key(|(reasons, _)| reasons.len())
+    Ok(Lookup::Miss { reasons, seconds })
 }
 
 /// How inputs read now, where that isn't as it was: one reason each, those that say most first.

@@ -59,7 +59,10 @@ impl Watched {
     ) -> Result<Reads, StepError> {
         // It may have written files that others read.
         reader.refresh();
-        let Err(before) = self.how else { return Ok(settle(trace, reader)) };
+        let before = match self.how {
+            Ok(_) => return Ok(settle(trace, reader)),
+            Err(before) => before,
+        };
         let after = inputs::inputs(&self.project, &self.playbook)?;
         let unsound = (after != before).then(|| changed(&differing(&before, &after)));
         let inputs = inputs::whole(&self.project, &self.playbook, after);

@@ -10,7 +10,6 @@ mod debian;
 mod el7;
 mod example;
 mod explain;
-mod inputs;
 mod interrupted;
 mod names;
 mod services;

@@ -1,0 +1,178 @@
+//! A generation that nobody uses becomes the next one, whatever was done to it.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails here has failed")]
+
+mod common;
+
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+
+use common::ops::{Op, cases, op, run_op};
+use common::{Bench, assert_same, privileged, settle, trees};
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use rootbuild_cache::{Digest, Store, Tree};
+use rootbuild_roots::Cancel;
+use rootbuild_roots::capture::capture_directory;
+use rootbuild_roots::publish::{Published, lease, publish};
+
+fn put(store: &Store, tree: &Tree) -> Digest {
+    store.sync().unwrap();
+    store.put_tree(tree).unwrap()
+}
+
+fn hand_over(store: &Store, tree: &Digest) -> Published {
+    publish(store, "hgweb", tree, Path::new("/nowhere/rootbuild.toml"), &Cancel::new()).unwrap().0
+}
+
+fn inode(path: &Path) -> u64 {
+    fs::symlink_metadata(path).unwrap().ino()
+}
+
+/// The checkout is its tree, times included.
+#[track_caller]
+fn check(store: &Store, published: &Published) {
+    let there = capture_directory(store, &published.checkout, &Cancel::new()).unwrap();
+    assert_same(&there, &store.tree(&published.tree).unwrap());
+}
+
+/// Trees one after the other; after each publication somebody works in the checkout that it replaces.
+fn sequence(bench: &Bench, seeds: &[Vec<trees::Seed>], ops: &[Vec<Op>]) -> usize {
+    let store = &bench.store;
+    let mut reused = 0;
+    let mut before: Vec<Published> = Vec::new();
+    for (number, seeds) in seeds.iter().enumerate() {
+        let tree = put(store, &trees::tree(store, seeds));
+        let inodes: Vec<u64> = before.iter().map(|it| inode(&it.checkout)).collect();
+        let published = hand_over(store, &tree);
+        check(store, &published);
+        if before.last().is_some_and(|last| *last == published) {
+            continue;
+        }
+        reused += usize::from(inodes.contains(&inode(&published.checkout)));
+        if let Some(last) = before.last() {
+            for op in &ops[number % ops.len()] {
+                run_op(&last.checkout, op);
+            }
+        }
+        before = before.into_iter().last().into_iter().chain([published]).collect();
+    }
+    reused
+}
+
+#[test]
+fn whatever_was_done_to_a_generation_the_next_is_its_tree() {
+    if !privileged("generations made of others") {
+        return;
+    }
+    let mut runner =
+        TestRunner::new(ProptestConfig { cases: cases(48), failure_persistence: None, ..Default::default() });
+    let reused = std::cell::Cell::new(0);
+    let ops = || prop::collection::vec(op(), 0..10);
+    // Some seeds in common, so that something stays.
+    let like = trees::seeds(true, 25).prop_flat_map(|common| {
+        let more = prop::collection::vec(trees::seeds(true, 6), 4);
+        more.prop_map(move |more| {
+            let with = |it: Vec<trees::Seed>| common.iter().cloned().chain(it).collect::<Vec<_>>();
+            more.into_iter().map(with).collect::<Vec<_>>()
+        })
+    });
+    let result = runner.run(&(like, prop::collection::vec(ops(), 4)), |(seeds, ops)| {
+        let bench = Bench::new();
+        reused.set(reused.get() + sequence(&bench, &seeds, &ops));
+        settle(&bench.store);
+        Ok(())
+    });
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+    assert!(reused.get() > 0, "none was ever made of another");
+}
+
+/// A tree of some files, and a third that says `text`.
+fn tree(bench: &Bench, text: &str) -> Digest {
+    let dir = tempfile::tempdir_in(bench.dir.path()).unwrap();
+    fs::create_dir_all(dir.path().join("var/log")).unwrap();
+    fs::write(dir.path().join("var/secret"), "unchanged").unwrap();
+    fs::write(dir.path().join("linked"), "unchanged").unwrap();
+    fs::hard_link(dir.path().join("linked"), dir.path().join("var/link")).unwrap();
+    for name in ["linked", "var/secret"] {
+        let long_ago = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+        File::options().write(true).open(dir.path().join(name)).unwrap().set_modified(long_ago).unwrap();
+    }
+    fs::write(dir.path().join("text"), text).unwrap();
+    let tree = capture_directory(&bench.store, dir.path(), &Cancel::new()).unwrap();
+    put(&bench.store, &tree)
+}
+
+#[test]
+fn what_was_not_touched_stays_and_what_was_is_written_again_however_it_hides() {
+    if !privileged("generations made of others") {
+        return;
+    }
+    let bench = Bench::new();
+    let store = &bench.store;
+    let first = hand_over(store, &tree(&bench, "one"));
+    let second = hand_over(store, &tree(&bench, "two"));
+    let old = &first.checkout;
+    let inodes = ["", "var", "var/secret", "linked"].map(|name| inode(&old.join(name)));
+    // Of the same length, in place, with its time put back.
+    let secret = File::options().write(true).open(old.join("var/secret")).unwrap();
+    let time = secret.metadata().unwrap().modified().unwrap();
+    secret.write_all_at(b"CHANGED!!", 0).unwrap();
+    secret.set_modified(time).unwrap();
+    drop(secret);
+    fs::write(old.join("var/log/daemon.log"), "it works").unwrap();
+    rustix::fs::lsetxattr(old.join("var/log"), "user.x", b"y", rustix::fs::XattrFlags::empty()).unwrap();
+    let third = hand_over(store, &tree(&bench, "three"));
+    check(store, &third);
+    let now = ["", "var", "var/secret", "linked"].map(|name| inode(&third.checkout.join(name)));
+    assert_eq!([now[0], now[1], now[3]], [inodes[0], inodes[1], inodes[3]]);
+    assert_ne!(now[2], inodes[2]);
+    check(store, &second);
+    settle(store);
+}
+
+/// Uses a generation, until what it returns is dropped; or spoils what is known of it.
+type Use = fn(&Store, &Published) -> Option<Box<dyn std::any::Any>>;
+
+#[test]
+fn a_generation_in_use_or_without_an_index_is_left_alone() {
+    if !privileged("generations in use") {
+        return;
+    }
+    let uses: [Use; 4] = [
+        |store, it| Some(Box::new(lease(store, it).unwrap())),
+        |_, it| Some(Box::new(File::open(it.checkout.join("text")).unwrap())),
+        |_, it| {
+            let index = it.checkout.with_extension("index");
+            let mut bytes = fs::read(&index).unwrap();
+            bytes[50] ^= 1;
+            fs::write(index, bytes).unwrap();
+            None
+        },
+        |_, it| {
+            fs::remove_file(it.checkout.with_extension("index")).unwrap();
+            None
+        },
+    ];
+    for in_use in uses {
+        let bench = Bench::new();
+        let store = &bench.store;
+        let first = hand_over(store, &tree(&bench, "one"));
+        let second = hand_over(store, &tree(&bench, "two"));
+        let held = in_use(store, &first);
+        let taken = inode(&first.checkout);
+        let third = hand_over(store, &tree(&bench, "three"));
+        assert_ne!(inode(&third.checkout), taken);
+        for it in [&second, &third] {
+            check(store, it);
+        }
+        drop(held);
+        // The next one is of the second.
+        let taken = inode(&second.checkout);
+        assert_eq!(inode(&hand_over(store, &tree(&bench, "four")).checkout), taken);
+        settle(store);
+    }
+}
