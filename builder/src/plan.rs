@@ -203,8 +203,10 @@ impl<'a> Planner<'a> {
         let Some(store) = self.store else {
             return Ok(PlannedLayer { reasons: vec![Reason::new("new", &keyed.step)], ..missed });
         };
-        let reasons = match lookup(store, &keyed.key, keyed.reader.as_deref(), &keyed.step)? {
-            _ if self.forced.is(keyed.root, &keyed.step) => vec![Reason::new("forced", &keyed.step)],
+        let forced = self.forced.is(keyed.root, &keyed.step);
+        let forced = forced.then(|| vec![Reason::new("forced", &keyed.step)]);
+        let (reasons, nearest) = match lookup(store, &keyed.key, keyed.reader.as_deref(), &keyed.step)? {
+            Lookup::Hit(record) if forced.is_some() => (Vec::new(), Some(record)),
             Lookup::Hit(record) => {
                 return Ok(PlannedLayer {
                     tree: Some(record.tree),
@@ -214,14 +216,15 @@ impl<'a> Planner<'a> {
                     ..missed
                 });
             }
-            Lookup::Miss { reasons, .. } => reasons,
+            Lookup::Miss { reasons, record } => (reasons, record),
         };
-        // The record that the reasons are about: the newest under this key, or the step's latest one.
-        let newest = store.records(&keyed.key)?.into_iter().next();
-        let record = newest.clone().or_else(|| latest.as_ref()?.record(store));
+        let reasons = forced.unwrap_or(reasons);
+        // The record that the reasons are about: the nearest under this key, or the step's latest one.
+        let is_known = nearest.is_some();
+        let record = nearest.map(|record| *record).or_else(|| latest.as_ref()?.record(store));
         let whole = keyed.whole.as_deref();
         let mut reasons = history::complete(reasons, latest.as_ref(), &keyed.key, &keyed.parts, whole);
-        if newest.is_none()
+        if !is_known
             && let Some((record, reader)) = record.as_ref().zip(keyed.reader.as_deref())
             && !reasons.iter().any(|reason| matches!(reason.kind, "lost" | "forced"))
         {

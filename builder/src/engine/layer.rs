@@ -290,7 +290,7 @@ impl Engine {
         };
         let find = || {
             if self.options.forced.is(root, name) {
-                Ok(Lookup::Miss { reasons: vec![Reason::new("forced", name)], seconds: None })
+                Ok(Lookup::Miss { reasons: vec![Reason::new("forced", name)], record: None })
             } else {
                 lookup(&self.store, &key, reader.as_deref(), name)
             }

@@ -37,10 +37,10 @@ pub enum Lookup {
     Hit(Box<Record>),
     /// None does.
     Miss {
-        /// Why the newest doesn't.
+        /// Why the one that comes nearest doesn't.
         reasons: Vec<Reason>,
-        /// How long the newest took, in seconds, if there is one.
-        seconds: Option<f64>,
+        /// That one, if there is any.
+        record: Option<Box<Record>>,
     },
 }
 
@@ -60,15 +60,20 @@ pub fn lookup(store: &Store, key: &LayerKey, reader: Option<&Reader>, step: &str
             lost = Some(record.tree);
         }
     }
-    let seconds = records.first().map(|record| record.seconds);
-    let reasons = match (lost, records.first()) {
-        (Some(tree), _) => {
-            vec![Reason { old: Some(tree.to_string()), ..Reason::new("lost", step) }]
-        }
-        (None, Some(newest)) => reader.map(|reader| changes(reader, &newest.inputs)).unwrap_or_default(),
-        (None, None) => vec![Reason::new("new", step)],
+    let (reasons, record) = match lost {
+        Some(tree) => (vec![Reason { old: Some(tree.to_string()), ..Reason::new("lost", step) }], None),
+        None => closest(reader, &records).unwrap_or_else(|| (vec![Reason::new("new", step)], None)),
     };
-    Ok(Lookup::Miss { reasons, seconds })
+    let record = record.or_else(|| records.into_iter().next()).map(Box::new);
+    Ok(Lookup::Miss { reasons, record })
+}
+
+/// The record that says least against, the newer one of two, and what that is.
+fn closest(reader: Option<&Reader>, records: &[Record]) -> Option<(Vec<Reason>, Option<Record>)> {
+    let told = records.iter().map(|record| {
+        (reader.map(|reader| changes(reader, &record.inputs)).unwrap_or_default(), Some(record.clone()))
+    });
+    told.min_by_key(|(reasons, _)| reasons.len())
 }
 
 /// How inputs read now, where that isn't as it was: one reason each, those that say most first.

@@ -59,10 +59,7 @@ impl Watched {
     ) -> Result<Reads, StepError> {
         // It may have written files that others read.
         reader.refresh();
-        let before = match self.how {
-            Ok(_) => return Ok(settle(trace, reader)),
-            Err(before) => before,
-        };
+        let Err(before) = self.how else { return Ok(settle(trace, reader)) };
         let after = inputs::inputs(&self.project, &self.playbook)?;
         let unsound = (after != before).then(|| changed(&differing(&before, &after)));
         let inputs = inputs::whole(&self.project, &self.playbook, after);

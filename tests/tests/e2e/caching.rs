@@ -1,5 +1,8 @@
 //! What is built again, and what isn't.
 
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
 use rootbuild_tests::{Project, Ran, privileged};
 
 use crate::support::{el7_project, statuses, tasks_run};
@@ -67,12 +70,42 @@ fn a_change_while_a_playbook_runs_is_not_recorded() {
     }
     let project = el7_project(
         "[root.moving]\nbase = \"el7\"\nplaybooks = [\"site.yml\"]\n",
-        "- hosts: all\n  gather_facts: false\n  tasks:\n    - shell: echo x >> {{ playbook_dir }}/late\n      delegate_to: localhost\n",
+        "- hosts: all\n  gather_facts: false\n  tasks:\n    - copy: {src: two, dest: /etc/two}\n    \
+         - shell: 'touch started; while [ ! -e go ]; do sleep 0.1; done'\n      delegate_to: localhost\n      \
+           args: {chdir: '{{ playbook_dir }}'}\n",
     );
-    let ran = project.rootbuild(&["provision", "--json"]).expect(0).says(&["changed while"]);
+    project.write("files/two", "2\n");
+    let mut command = project.command(&["provision", "--json"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("rootbuild runs");
+    let started = Instant::now();
+    while !project.dir().join("started").exists() {
+        assert!(started.elapsed() < Duration::from_secs(600), "the task never starts");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    project.write("files/two", "22\n").write("go", "");
+    let ran = Ran::new(&child.wait_with_output().expect("it ends")).expect(0);
+    let ran = ran.says(&["is not kept", "`files/two`", "changed while it ran"]);
     assert_eq!(statuses(&ran)[1], "built");
     let again: Ran = project.rootbuild(&["provision", "--json"]).expect(0);
-    assert_eq!(statuses(&again)[1], "built");
+    assert_ne!(statuses(&again)[1], "cached");
+    assert_eq!(project.inside("moving", "cat /etc/two"), "22\n");
+}
+
+#[test]
+fn a_playbook_that_reads_what_it_wrote_the_last_time_runs_each_time() {
+    if !privileged("a_playbook_that_reads_what_it_wrote_the_last_time_runs_each_time") {
+        return;
+    }
+    let project = el7_project(
+        "[root.counting]\nbase = \"el7\"\nplaybooks = [\"site.yml\"]\n",
+        "- hosts: all\n  gather_facts: false\n  tasks:\n    - shell: 'touch count; cat count; echo x >> count'\n      \
+           delegate_to: localhost\n      args: {chdir: '{{ playbook_dir }}'}\n",
+    );
+    for _ in 0..3 {
+        let ran: Ran = project.rootbuild(&["provision", "--json"]).expect(0);
+        assert!(!ran.stderr.contains("changed while"), "{}", ran.stderr);
+        assert_ne!(statuses(&ran)[1], "cached");
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod debian;
 mod el7;
 mod example;
 mod explain;
+mod inputs;
 mod interrupted;
 mod names;
 mod services;
