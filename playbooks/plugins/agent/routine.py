@@ -85,4 +85,18 @@ def _mark(bits, directory, files):
     return b""
 
 
+def is_temporary(path):
+    """Whether the path is that of a file right in one of Ansible's temporary directories, in our own hands."""
+    directory = os.path.dirname(path)
+    try:
+        status = os.lstat(directory)
+    except OSError:
+        return False
+    return (
+        re.match(_NAME + br"\Z", os.path.basename(directory)) is not None
+        and stat.S_ISDIR(status.st_mode)
+        and status.st_uid == os.geteuid()
+    )
+
+
 _ROUTINES = ((_HOME, _home), (_MAKE, _make), (_REMOVE, _remove), (_MARK, _mark))

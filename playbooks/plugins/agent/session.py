@@ -9,7 +9,7 @@ from channel import Channel
 from command import python_on_stdin, shell_argument
 from files import Download, Upload
 from job import Job
-from routine import answer
+from routine import answer, is_temporary
 from volatile import MOST, Unsaveable
 
 # A module with its whole library is below 2 MiB; a longer text on an interpreter's standard input
@@ -52,6 +52,7 @@ class Session(object):
         self._size = 0
         self._plan = None
         self._image = bytearray()
+        self._ran = True  # whether a program has run for the request, or something else that reaches the kernel
 
     def close(self):
         """Ends the conversation."""
@@ -107,7 +108,7 @@ class Session(object):
         answer = {"protocol": wire.PROTOCOL, "python": version, "executable": sys.executable, "pid": os.getpid()}
         if body.get("watch") is True:
             self._watch = self._agent.watch()
-            answer["volatile"] = self._facts()["volatile"]
+            answer["volatile"] = self._facts(True)["volatile"]
         self._channel.send(wire.message(wire.HELLO, answer))
 
     # Commands.
@@ -118,6 +119,7 @@ class Session(object):
         self._input_open = bool(body.get("input"))
         output = None if self._input_open else answer(argument)
         if output is not None:
+            self._ran = False
             self.on_output(wire.OUT, output)
             self.on_exit(0, "agent")
             return
@@ -198,6 +200,8 @@ class Session(object):
     # Files.
 
     def _transfer(self, kind, path):
+        # Written to, some files are more than files; a link may lead to them.
+        self._ran = kind == wire.PUT and not is_temporary(path)
         self._input_open = kind == wire.PUT
         try:
             self._file = Upload(path) if kind == wire.PUT else Download(path)
@@ -261,9 +265,9 @@ class Session(object):
         else:
             self._done({})
 
-    def _facts(self):
+    def _facts(self, ran):
         try:
-            return self._watch.facts()
+            return self._watch.facts(ran)
         except (OSError, IOError) as error:
             # A task may have taken /proc away: nothing is known then.
             self._agent.log("can't watch the sandbox: %s" % error)
@@ -281,7 +285,7 @@ class Session(object):
     def _answer(self, kind, body):
         # DATA that is still under way belongs to this request: it is awaited, and dropped.
         if self._watch is not None:
-            body.update(self._facts())
+            body.update(self._facts(self._ran))
         still_open = self._input_open
         self._reset()
         self._input_open = still_open

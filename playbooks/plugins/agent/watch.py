@@ -23,21 +23,29 @@ class Watch(object):
         self._files = volatile.scan(self._mounts.scopes)
         self._table = self._mounts.table()
         self._names = _names()
+        self._kernel = None
 
-    def facts(self):
-        """What STATUS and FAILURE carry."""
-        return {"strays": strays(), "volatile": self.digest()}
+    def facts(self, ran=True):
+        """What STATUS and FAILURE carry. ran: whether the request has run any program."""
+        left = strays()
+        if ran or left or self._kernel is None:
+            # What no file shows can't have changed otherwise.
+            self._kernel = self._others()
+        return {"strays": left, "volatile": self._digest()}
 
-    def digest(self):
+    def _others(self):
+        parts = [self._odd()]
+        for now, first in ((_names(), self._names), (self._network.state(), self._network.first)):
+            parts.append(now if now != first else None)
+        return parts
+
+    def _digest(self):
         """Changes whenever volatile state does; the same for every sandbox that is as it was at the
         start. Otherwise only comparable within one sandbox: times and inodes are part of it."""
         files = volatile.scan(self._mounts.scopes)
         changed = [[volatile.text(path), what] for path, what in sorted(files.items()) if self._files.get(path) != what]
         gone = [volatile.text(path) for path in sorted(self._files) if path not in files]
-        parts = [changed, gone, self._odd()]
-        for now, first in ((_names(), self._names), (self._network.state(), self._network.first)):
-            parts.append(now if now != first else None)
-        said = json.dumps(parts, sort_keys=True).encode("utf-8")
+        said = json.dumps([changed, gone, self._kernel], sort_keys=True).encode("utf-8")
         return hashlib.sha256(said).hexdigest()[:32]
 
     def _odd(self):

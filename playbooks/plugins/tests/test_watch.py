@@ -132,6 +132,18 @@ class Watching(unittest.TestCase):
         self.assertEqual(other.run("hostname x; echo > /run/x; hostname web0; rm /run/x")[1], other.agent["volatile"])
 
     @with_each
+    def test_files_that_are_put_are_seen_wherever_they_lead(self, start):
+        client = start()
+        seen = {client.run("mkdir -p /run/ansible-tmp-1.2-3-4 && ln -sfn /proc/sys/net/ipv4/ip_forward /run/link")[1]}
+        for path, data in (("/run/ansible-tmp-1.2-3-4/f", b"x"), ("/run/new", b"x"), ("/run/link", b"1"), ("/run/link", b"0")):
+            client._send(wire.message(wire.PUT, {"path": path}) + wire.frame(wire.DATA, data) + wire.frame(wire.END))
+            volatile = client.last()["volatile"]
+            if data != b"0":
+                self.assertNotIn(volatile, seen, path)
+            self.assertEqual(client.run("true")[1], volatile, path)
+            seen.add(volatile)
+
+    @with_each
     def test_what_was_saved_is_put_back_into_a_new_sandbox(self, start):
         make = """set -e; cd /run; mkdir -m 711 a; printf 1234 > a/f; ln a/f a/same; chown 12:34 a/f; chmod 4750 a/f
             ln -s gone a/link; chown -h 5:6 a/link; mkfifo -m 640 a/fifo; touch -d '2001-02-03 04:05:06' a/f; rm before/file
