@@ -362,6 +362,42 @@ fn io_uring_is_not_there() {
 }
 
 #[test]
+fn a_program_of_another_architecture_is_a_gap() {
+    privileged!("a_program_of_another_architecture_is_a_gap");
+    if cfg!(not(target_arch = "x86_64")) {
+        println!("skipped: there is no such program for this machine");
+        return;
+    }
+    let bench = Bench::new();
+    let (source, program) = (bench.dir.path().join("old.c"), bench.dir.path().join("old"));
+    // getpid, as a program of 32 bits calls it.
+    let code =
+        "int main() { int r; __asm__ volatile(\"int $0x80\" : \"=a\"(r) : \"a\"(20)); return r <= 0; }\n";
+    fs::write(&source, code).unwrap();
+    assert!(Command::new("gcc").arg("-o").arg(&program).arg(&source).status().unwrap().success());
+    let trace = bench.trace_of(&[program.to_str().unwrap()], false, &Arc::default());
+    assert_eq!(trace.gaps, ["a program of another architecture ran"]);
+}
+
+#[test]
+fn processes_may_be_killed_and_interrupted_at_any_moment() {
+    privileged!("processes_may_be_killed_and_interrupted_at_any_moment");
+    let bench = Bench::new();
+    bench.write("a", "1").write("b", "1");
+    let script =
+        "for i in $(seq 60); do (while :; do cat a; done) & sleep 0.00$((i % 10)); kill -9 $!; done; cat b";
+    let trace = bench.trace_of(&["/bin/sh", "-c", script], false, &Arc::default());
+    assert_eq!(trace.gaps, [""; 0]);
+    let traced = bench.reader().settle(&trace);
+    assert!(has(&traced, "file", "a") && has(&traced, "file", "b"));
+    let script = "import os, signal, time\nsignal.signal(signal.SIGALRM, lambda *_: None)\n\
+                  signal.siginterrupt(signal.SIGALRM, False)\n\
+                  signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)\n\
+                  end = time.time() + 1\nwhile time.time() < end: open('a').close(); os.stat('b')\n";
+    bench.python(script);
+}
+
+#[test]
 fn where_somebody_traces_already_that_is_told_and_the_program_runs() {
     privileged!("where_somebody_traces_already_that_is_told_and_the_program_runs");
     let bench = Bench::new();

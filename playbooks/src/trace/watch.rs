@@ -123,8 +123,13 @@ struct Watch {
     seen: HashSet<Vec<u8>>,
     task: u32,
     count: u64,
+    /// How often nothing could be received in a row.
+    failures: u32,
     name: Vec<u8>,
 }
+
+/// How often in a row receiving may fail: as many processes may die at once.
+const PATIENCE: u32 = 100_000;
 
 impl Watch {
     fn new(scope: Scope) -> Self {
@@ -136,6 +141,7 @@ impl Watch {
             seen: HashSet::new(),
             task: 0,
             count: 0,
+            failures: 0,
             name: Vec::new(),
             scope,
         }
@@ -145,8 +151,10 @@ impl Watch {
     fn one(&mut self, listener: &OwnedFd) -> bool {
         let request = match ScmpNotifReq::receive(listener.as_raw_fd()) {
             Ok(request) => request,
-            // Whoever called was interrupted, and will call again, or has died.
-            Err(error) if error.sysrawrc().is_none_or(|code| code == -Errno::NOENT.raw_os_error()) => {
+            // Whoever called was interrupted, and will call again, or has died. libseccomp tells all of the
+            // kernel's errors alike: one that stays must not keep us busy for ever.
+            Err(error) if error.sysrawrc().is_some() && self.failures < PATIENCE => {
+                self.failures += 1;
                 return true;
             }
             Err(error) => {
@@ -154,6 +162,7 @@ impl Watch {
                 return false;
             }
         };
+        self.failures = 0;
         self.count += 1;
         let call = self.calls.get(&request.data.syscall.as_raw_syscall()).copied();
         match call.filter(|_| request.data.arch == ScmpArch::native()) {
