@@ -324,3 +324,28 @@ fn what_a_root_would_answer_otherwise_makes_all_of_it_run() {
         assert!(bench.events().iter().any(warned));
     });
 }
+
+#[test]
+fn who_asks_twice_gets_both_answers_again() {
+    with_each("who_asks_twice_gets_both_answers_again", |bench| {
+        let playbook = |last: &str| {
+            format!(
+                "- hosts: web0\n  gather_facts: false\n  tasks:\n    - ansible.builtin.command: {{cmd: cat \
+                 /proc/sys/kernel/random/uuid}}\n      loop: [1, 1, 1]\n      register: made\n      changed_when: \
+                 false\n    - ansible.builtin.copy: {{content: \"{{{{ made.results | map(attribute='stdout') | unique | \
+                 join(' ') }}}}\", dest: /etc/told}}\n    - ansible.builtin.copy: {{content: '{last}', dest: \
+                 /etc/last}}\n"
+            )
+        };
+        bench.playbook(&playbook("one"));
+        let cold = bench.go().unwrap();
+        let told = || std::fs::read_to_string(bench.made("etc/told")).unwrap();
+        let first = told();
+        assert_eq!(first.split(' ').count(), 3);
+        let same = bench.go().unwrap();
+        assert!(same.replay.is_whole() && same.tree == cold.tree, "{:?}", same.replay);
+        bench.playbook(&playbook("two"));
+        let edited = bench.go().unwrap();
+        assert_eq!((edited.tasks_replayed, told()), (2, first), "{:?}", edited.replay);
+    });
+}

@@ -64,6 +64,8 @@ pub(crate) struct Task {
 pub(super) struct Inner {
     /// What the root is now, by the requests.
     pub(super) state: Digest,
+    /// What the state was called before a checkpoint gave it another name.
+    pub(super) before: Option<Digest>,
     /// What of the sandbox can be seen from inside.
     pub(super) sandbox: Digest,
     known: Known,
@@ -74,6 +76,8 @@ pub(super) struct Inner {
     pub(super) names: Names,
     /// The newest state that a root can be made in.
     pub(super) anchor: Anchor,
+    /// How often each request was asked in each state.
+    asked: HashMap<(Digest, Digest), u64>,
     /// What journals answered since the anchor; since it was in step, where there is a root.
     pending: Vec<Pending>,
     pub(super) live: Option<Live>,
@@ -92,6 +96,8 @@ pub(super) struct Inner {
     task_counts: (u64, u64),
     /// Time in the root since the last checkpoint.
     pub(super) since: Duration,
+    /// The same, since the root was last looked at.
+    pub(super) unseen: Duration,
     pub(super) snapshot_cost: Duration,
     pub(super) counts: Replay,
     /// Why nothing can be done any more.
@@ -132,12 +138,14 @@ impl<'a> Broker<'a> {
         let known = if ask { journals.known(warn) } else { Known::default() };
         let inner = Inner {
             state: initial,
+            before: None,
             sandbox,
             known,
             path: Vec::new(),
             is_new: false,
             names: Names::default(),
             anchor: Anchor { tree: run.parent, volatile: None },
+            asked: HashMap::new(),
             pending: Vec::new(),
             live: None,
             retired: Vec::new(),
@@ -148,6 +156,7 @@ impl<'a> Broker<'a> {
             failed: None,
             task_counts: (0, 0),
             since: Duration::ZERO,
+            unseen: Duration::ZERO,
             snapshot_cost: Duration::ZERO,
             counts: Replay::default(),
             fatal: None,
@@ -207,8 +216,14 @@ impl<'a> Broker<'a> {
         let tracked = inner.counts.journal_ended.is_none();
         let state = inner.state;
         inner.names.see_files(self.own_files);
+        // What was asked before a checkpoint was made is known by the state's older name.
+        let twin = inner.before.filter(|_| tracked).and_then(|before| Some((before, request.twin()?)));
+        let names = twin.is_some().then(|| inner.names.clone());
         let request = request.canonical(&mut inner.names, tracked.then_some(&state));
-        let identity = match tracked.then(|| request.identity(&self.journals.secret, &state)).transpose() {
+        let identify = |inner: &Inner, request: &Request, state: &Digest| {
+            request.identity(&self.journals.secret, state, |request| inner.times(state, request))
+        };
+        let identity = match tracked.then(|| identify(&inner, &request, &state)).transpose() {
             Ok(identity) => identity,
             Err(_) => {
                 inner.end("a request that couldn't be kept");
@@ -216,12 +231,25 @@ impl<'a> Broker<'a> {
             }
         };
         let request = match &identity {
-            Some(identity) => match inner.replay(request, identity, self.maker.store) {
+            Some(identity) => match inner.replay(request, identity, state, self.maker.store) {
                 Ok(frames) => return Ok(Some(frames)),
                 Err(request) => request,
             },
             None => request,
         };
+        if let (Some((before, twin)), Some(names)) = (twin, names) {
+            let learnt = mem::replace(&mut inner.names, names);
+            let twin = twin.canonical(&mut inner.names, Some(&before));
+            if let Ok(identity) = identify(&inner, &twin, &before)
+                && let Ok(frames) = inner.replay(twin, &identity, before, self.maker.store)
+            {
+                return Ok(Some(frames));
+            }
+            inner.names = learnt;
+        }
+        if identity.is_some() {
+            inner.diverge(&request);
+        }
         self.be_live(&mut inner)?;
         let agent = inner.live.as_mut().and_then(|live| live.agent().ok());
         let (Some(mut agent), Ok(head)) = (agent, request.head(&inner.names)) else {
@@ -241,6 +269,7 @@ impl<'a> Broker<'a> {
         inner.counts.live += 1;
         inner.task_counts.0 += 1;
         inner.since += took;
+        inner.unseen += took;
         let (answer, watched) = match result {
             Err(error) => {
                 tracing::debug!(%error, "a request was given up");
@@ -364,7 +393,8 @@ impl<'a> Broker<'a> {
             return Ok(Finished { tree: None, working, counts: counts(inner) });
         }
         let tracked = inner.counts.journal_ended.is_none();
-        let end = inner.known.end(&inner.state).filter(|_| tracked);
+        let ends = [Some(inner.state), inner.before].into_iter().flatten();
+        let end = ends.filter_map(|state| inner.known.end(&state)).find(|_| tracked);
         if let Some(tree) = end.copied().filter(|tree| self.maker.store.has_tree(tree)) {
             inner.path.push(Entry::End { state: inner.state, tree });
             return Ok(Finished { tree: Some(tree), working: None, counts: counts(inner) });
@@ -416,43 +446,61 @@ impl Inner {
     }
 
     /// The frames of the answer that a journal has; else the request.
-    fn replay(&mut self, request: Request, identity: &Identity, store: &Store) -> Result<Vec<u8>, Request> {
-        let found = self.known.reply(&self.state, &identity.digest).and_then(|reply| {
+    fn replay(
+        &mut self,
+        request: Request,
+        identity: &Identity,
+        state: Digest,
+        store: &Store,
+    ) -> Result<Vec<u8>, Request> {
+        let found = self.known.reply(&state, &identity.digest).and_then(|reply| {
             let bytes = seal::open(&identity.seal, &reply.sealed)?;
             Some((reply.clone(), Answer::decode(&bytes)?))
         });
-        let Some((reply, answer)) = found else {
-            if !self.known.is_empty() && self.counts.diverged.is_none() {
-                self.counts.diverged = Some(Diverged {
-                    task: self.task.name.clone(),
-                    source: self.task.source.clone(),
-                    why: request.what().to_owned(),
-                });
-            }
-            return Err(request);
-        };
+        let Some((reply, answer)) = found else { return Err(request) };
+        *self.asked.entry((state, identity.request)).or_default() += 1;
         self.counts.answered += 1;
         self.task_counts.1 += 1;
         let frames = answer.send(&request, &self.names);
-        let entry = Entry::Request { state: self.state, request: identity.digest, reply: reply.clone() };
+        let entry = Entry::Request { state, request: identity.digest, reply: reply.clone() };
         self.path.push(entry);
-        let changes = reply.next != self.state;
-        self.state = reply.next;
+        let (next, changes) = (reply.next, reply.next != state);
         // That a job has ended is waited for in a root that comes later.
         if changes || request.is_poll() && answer.is_finished() {
             self.pending.push(Pending { request, identity: identity.clone(), reply });
         }
         if changes {
+            self.state = next;
+            self.before = None;
+        }
+        // A checkpoint may have been made in the state in which the run began, after requests that only looked.
+        if self.before.is_none() {
             self.pass_checkpoint(store);
         }
         Ok(frames)
+    }
+
+    /// How often a request was asked in a state so far.
+    fn times(&self, state: &Digest, request: &Digest) -> u64 {
+        self.asked.get(&(*state, *request)).copied().unwrap_or_default()
+    }
+
+    /// Notes where what is known was left first.
+    fn diverge(&mut self, request: &Request) {
+        if !self.known.is_empty() && self.counts.diverged.is_none() {
+            self.counts.diverged = Some(Diverged {
+                task: self.task.name.clone(),
+                source: self.task.source.clone(),
+                why: request.what().to_owned(),
+            });
+        }
     }
 
     /// If a checkpoint is known at this state, it is the state; without a root, one can be made there.
     fn pass_checkpoint(&mut self, store: &Store) {
         let Some(checkpoint) = self.known.checkpoint(&self.state).cloned() else { return };
         self.path.push(Entry::Checkpoint { state: self.state, checkpoint: checkpoint.clone() });
-        self.state = checkpoint.canonical;
+        self.before = Some(mem::replace(&mut self.state, checkpoint.canonical));
         // A root that isn't far behind is brought up to date faster than another one is made.
         let behind: u64 = self.pending.iter().map(|it| u64::from(it.reply.millis)).sum();
         if (self.live.is_none() || behind > FAR_BEHIND) && store.has_tree(&checkpoint.tree) {
@@ -475,12 +523,16 @@ impl Inner {
         let Some(sealed) = seal::seal(&identity.seal, &bytes) else {
             return self.end("an answer that can't be kept");
         };
+        *self.asked.entry((self.state, identity.request)).or_default() += 1;
         let next = if pure { self.state } else { state::after(&self.state, &identity.digest) };
         let millis = u32::try_from(took.as_millis()).unwrap_or(u32::MAX);
         let reply = Reply { next, millis, sealed };
         self.path.push(Entry::Request { state: self.state, request: identity.digest, reply });
         self.is_new = true;
-        self.state = next;
+        if next != self.state {
+            self.state = next;
+            self.before = None;
+        }
     }
 
     /// Sends a request to the root that a journal has answered already.

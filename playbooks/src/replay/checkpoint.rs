@@ -36,20 +36,23 @@ pub(super) fn is_pure(live: &mut Live, watched: Watched) -> bool {
     same && before.is_some() && before == now
 }
 
-/// Makes a checkpoint between two tasks if it is worth it.
+/// Makes a checkpoint between two tasks if it is worth it: one to come back to, or only a look whether
+/// what comes next is known.
 pub(super) fn consider(broker: &Broker<'_>, inner: &mut Inner, role_ends: bool) {
     let diverged = inner.counts.diverged.is_some();
-    let worth = inner.since > LONG
-        || role_ends && inner.since > SHORT
-        || diverged && inner.since > SHORT.max(inner.snapshot_cost * TIMES);
-    if !worth || inner.counts.journal_ended.is_some() || broker.maker.run.boot {
+    let keep = inner.since > LONG || role_ends && inner.since > SHORT;
+    let look = diverged && inner.unseen > SHORT.max(inner.snapshot_cost * TIMES);
+    if !(keep || look) || inner.counts.journal_ended.is_some() || broker.maker.run.boot {
         return;
     }
     let began = Instant::now();
-    match make(broker, inner) {
+    match make(broker, inner, keep) {
         Ok(true) => {
-            inner.since = Duration::ZERO;
-            inner.counts.checkpoints += 1;
+            inner.unseen = Duration::ZERO;
+            if keep {
+                inner.since = Duration::ZERO;
+                inner.counts.checkpoints += 1;
+            }
         }
         Ok(false) => {}
         Err(error) => tracing::warn!(%error, "a checkpoint can't be made"),
@@ -57,7 +60,7 @@ pub(super) fn consider(broker: &Broker<'_>, inner: &mut Inner, role_ends: bool) 
     inner.snapshot_cost = began.elapsed();
 }
 
-fn make(broker: &Broker<'_>, inner: &mut Inner) -> Result<bool, RunError> {
+fn make(broker: &Broker<'_>, inner: &mut Inner, keep: bool) -> Result<bool, RunError> {
     let Some(live) = inner.live.as_mut() else { return Ok(false) };
     if live.watched.strays != Some(0) || live.watched.volatile.is_none() {
         return Ok(false);
@@ -86,8 +89,10 @@ fn make(broker: &Broker<'_>, inner: &mut Inner) -> Result<bool, RunError> {
     if canonical != inner.state {
         let checkpoint = Checkpoint { canonical, tree, volatile };
         inner.path.push(Entry::Checkpoint { state: inner.state, checkpoint });
-        inner.state = canonical;
+        inner.before = Some(std::mem::replace(&mut inner.state, canonical));
         inner.is_new = true;
+    }
+    if keep {
         inner.snapshots.push(snapshot);
     }
     Ok(true)

@@ -50,7 +50,7 @@ struct Found {
 }
 
 /// The names of one run.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Names {
     /// Ansible's to the journals'.
     ours: HashMap<Vec<u8>, Vec<u8>>,

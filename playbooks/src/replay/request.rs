@@ -54,7 +54,10 @@ struct Transfer {
 /// By what a request is known, and what its answer is sealed with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Identity {
+    /// Of the request and the number of times that it was asked before in the same state.
     pub(super) digest: Digest,
+    /// Of the request alone.
+    pub(super) request: Digest,
     pub(super) seal: [u8; 32],
 }
 
@@ -73,6 +76,16 @@ impl Request {
         };
         let body = if has_data { data(stream, spool)? } else { Body::None };
         Ok(Some(Self { kind: head.kind, subject: wire::bytes(&subject)?, body }))
+    }
+
+    /// The same request once more, if that can be had.
+    pub(super) fn twin(&self) -> Option<Self> {
+        let body = match &self.body {
+            Body::None => Body::None,
+            Body::Bytes(bytes) => Body::Bytes(bytes.clone()),
+            Body::File(file, length) => Body::File(file.try_clone().ok()?, *length),
+        };
+        Some(Self { kind: self.kind, subject: self.subject.clone(), body })
     }
 
     /// The request with the journals' names.
@@ -117,8 +130,14 @@ impl Request {
         }
     }
 
-    /// By what it is known. The request must be canonical.
-    pub(super) fn identity(&self, secret: &Secret, state: &Digest) -> io::Result<Identity> {
+    /// By what it is known. The request must be canonical. `asked` tells how often one was asked in this
+    /// state already: who asks twice (for a random number, say) may be answered in two ways.
+    pub(super) fn identity(
+        &self,
+        secret: &Secret,
+        state: &Digest,
+        asked: impl FnOnce(&Digest) -> u64,
+    ) -> io::Result<Identity> {
         let mut hasher = secret.requests();
         let mut field = |part: &[u8]| {
             hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
@@ -157,7 +176,10 @@ impl Request {
         output.fill(&mut both[0]);
         output.fill(&mut both[1]);
         let seal = secret.sealing(state, &both[1]);
-        Ok(Identity { digest: Digest::from_bytes(both[0]), seal })
+        let request = Digest::from_bytes(both[0]);
+        // How often somebody looks after a job is of no importance.
+        let asked = if self.is_poll() { 0 } else { asked(&request) };
+        Ok(Identity { digest: super::state::repeated(&request, asked), request, seal })
     }
 
     /// Its head as a frame, with the root's names.

@@ -40,6 +40,14 @@ pub(super) fn after(state: &Digest, request: &Digest) -> Digest {
         .finish()
 }
 
+/// A request that was asked some times before in the same state.
+pub(super) fn repeated(request: &Digest, times: u64) -> Digest {
+    KeyHasher::new("replay repeated", REPLAY_VERSION)
+        .digest("request", request)
+        .number("times", times)
+        .finish()
+}
+
 /// The state at a checkpoint.
 pub(super) fn checkpoint(tree: &Digest, volatile: Option<&str>, sandbox: &Digest) -> Digest {
     KeyHasher::new("replay checkpoint", REPLAY_VERSION)
