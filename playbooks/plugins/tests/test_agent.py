@@ -300,7 +300,8 @@ class Modules(unittest.TestCase):
             ("import os; os._exit(9)", 9),
             ("import sys; sys.excepthook = lambda *a: print('hooked')\nraise ValueError", 1),
             ("import atexit; atexit.register(lambda: print('bye'))", 0),
-            ("import threading, time; threading.Thread(target=lambda: (time.sleep(.2), print('late'))).start()", 0),
+            # Python 2 clears a module's names as soon as it has run, even under a thread that is about to use them.
+            ("import threading, time; threading.Thread(target=lambda s=time.sleep, p=print: (s(.2), p('late'))).start()", 0),
         ):
             # print is a statement for Python 2 unless told otherwise.
             text = payload("from __future__ import print_function\n" + source)
