@@ -28,9 +28,6 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
     let definition = global.definition()?;
     let root = super::one_root(&definition, &arguments.root)?;
     let store = global.store_read_only()?;
-    if let Some(store) = &store {
-        super::standing(store, &definition, root)?;
-    }
     let mut planner = Planner::new(&definition, store.as_ref(), Forced::default());
     let planned = planner.plan(&root.name).map_err(|error| Report::from_step(&root.name, None, &error))?;
     if global.json {

@@ -38,14 +38,9 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
     let definition = global.definition()?;
     let forced = arguments.forcing.resolve(&definition, &arguments.roots)?;
     let store = global.store_read_only()?;
-    let roots = super::asked_for(&definition, &arguments.roots)?;
-    if let Some(store) = &store {
-        let names: Vec<String> = roots.iter().map(|root| root.name.clone()).collect();
-        super::owned(store, &definition, &names)?;
-    }
     let mut planner = Planner::new(&definition, store.as_ref(), forced);
     let mut plans = Vec::new();
-    for root in roots {
+    for root in super::asked_for(&definition, &arguments.roots)? {
         plans.push(planner.plan(&root.name).map_err(|error| Report::from_step(&root.name, None, &error))?);
     }
     let work = Work::of(&plans);
