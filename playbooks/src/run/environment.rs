@@ -24,10 +24,10 @@ fn is_shown(name: &OsStr) -> bool {
 /// of a name or value stands for one byte.
 pub(super) fn text() -> String {
     let variables = env::vars_os().filter(|(name, _)| is_shown(name));
-    encoded(variables.collect())
+    encoded(&variables.collect())
 }
 
-fn encoded(variables: BTreeMap<OsString, OsString>) -> String {
+fn encoded(variables: &BTreeMap<OsString, OsString>) -> String {
     let mut text = String::from("{");
     for (number, (name, value)) in variables.iter().enumerate() {
         text.push_str(if number == 0 { "" } else { "," });
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn any_bytes_are_one_character_each() {
         let pair = (OsString::from("A\"\\"), OsStr::from_bytes(b"\xff\n x~").to_owned());
-        let text = encoded([pair, ("B".into(), OsString::new())].into());
+        let text = encoded(&[pair, ("B".into(), OsString::new())].into());
         assert_eq!(text, r#"{"A\u0022\u005c":"\u00ff\u000a x~","B":""}"#);
         let read: BTreeMap<String, String> = serde_json::from_str(&text).unwrap();
         assert_eq!(read["A\"\\"], "\u{ff}\n x~");
