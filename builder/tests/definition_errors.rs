@@ -264,3 +264,15 @@ fn an_error_as_json_has_its_place_and_all_the_others() {
     let json = serde_json::to_string_pretty(&report.to_json()).unwrap();
     snapshot!(json.replace(&dir.path().display().to_string(), "[DIR]"));
 }
+
+#[test]
+fn a_path_that_is_no_text_is_refused() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let dir = project();
+    let bad = dir.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9"));
+    fs::create_dir(&bad).unwrap();
+    fs::write(bad.join("rootbuild.toml"), "").unwrap();
+    let error = Definition::load(None, &bad).expect_err("a path that is no text");
+    let text = said(dir.path(), error);
+    assert!(text.contains("isn't UTF-8"), "{text}");
+}

@@ -35,6 +35,13 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
+    /// A directory whose path isn't UTF-8 was to be the store: JSON and some of the tools that are run can't
+    /// name it.
+    #[error("the store's path `{}` isn't UTF-8", path.display())]
+    NotText {
+        /// The directory.
+        path: PathBuf,
+    },
     /// Something was to be written to a store that was opened for reading.
     #[error("the store `{}` was opened for reading only", path.display())]
     ReadOnly {

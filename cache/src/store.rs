@@ -80,7 +80,7 @@ impl Store {
     ///
     /// A directory that is neither empty nor a store is refused and left as it is.
     pub fn open(dir: &Path) -> Result<Self> {
-        let dir = std::path::absolute(dir).map_err(Error::io("find", dir))?;
+        let dir = absolute(dir)?;
         match look(&dir)? {
             Found::Store => {
                 rustix::fs::access(&dir, Access::WRITE_OK | Access::EXEC_OK)
@@ -96,7 +96,7 @@ impl Store {
     /// Opens the store for reading only, without locks or writes (works unprivileged for trees and
     /// layers); `None` where there is no store yet.
     pub fn open_read_only(dir: &Path) -> Result<Option<Self>> {
-        let dir = std::path::absolute(dir).map_err(Error::io("find", dir))?;
+        let dir = absolute(dir)?;
         match look(&dir)? {
             Found::Store => Ok(Some(Self::of(dir, true))),
             Found::Nothing | Found::Unfinished => Ok(None),
@@ -126,6 +126,14 @@ impl Store {
     pub(crate) fn syncing(&self) -> &Mutex<()> {
         &self.inner.syncing
     }
+}
+
+fn absolute(dir: &Path) -> Result<PathBuf> {
+    let dir = std::path::absolute(dir).map_err(Error::io("find", dir))?;
+    if dir.to_str().is_none() {
+        return Err(Error::NotText { path: dir });
+    }
+    Ok(dir)
 }
 
 fn look(dir: &Path) -> Result<Found> {

@@ -14,6 +14,7 @@
 
 mod index;
 mod renew;
+mod reuse;
 mod users;
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
@@ -26,13 +27,14 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use rootbuild_cache::{Digest, Staging, Store, Tree, durable};
+use rootbuild_cache::{Digest, Staging, Store, durable};
 
 use crate::cancel::{Cancel, Cancelled};
-use crate::checkout::{CheckoutError, checkout};
-use crate::fd::Stat;
+use crate::checkout::CheckoutError;
 use crate::wait::Wait;
 use index::Index;
+
+pub use reuse::{Prepared, prepare};
 
 /// A name that can't be a root's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -295,6 +297,18 @@ pub fn publish<'a>(
     definition: &Path,
     wait: impl Into<Wait<'a>>,
 ) -> Result<(Published, bool), PublishError> {
+    publish_prepared(store, name, tree, definition, wait, None)
+}
+
+/// [`publish`], with what [`prepare`] began.
+pub fn publish_prepared<'a>(
+    store: &Store,
+    name: &str,
+    tree: &Digest,
+    definition: &Path,
+    wait: impl Into<Wait<'a>>,
+    prepared: Option<Prepared>,
+) -> Result<(Published, bool), PublishError> {
     let (place, wait) = (Place::new(store, name)?, wait.into());
     let lock: Result<_, PublishError> =
         wait.lock(store, &format!("publish-{name}"), &format!("publishing {name}"));
@@ -325,7 +339,7 @@ pub fn publish<'a>(
     let previous = current.map(|(number, _)| number);
     let created = now();
     let generation = Generation { tree: *tree, created, previous, definition: Some(definition) };
-    write(store, &place, number, &generation, wait.cancel)?;
+    write(store, &place, number, &generation, prepared, wait.cancel)?;
     remove_older(store, &place, number, previous)?;
     Ok((place.published(number, generation), true))
 }
@@ -335,15 +349,12 @@ fn write(
     place: &Place,
     number: u64,
     generation: &Generation,
+    prepared: Option<Prepared>,
     cancel: &Cancel,
 ) -> Result<(), PublishError> {
-    let staging = store.staging("publish")?;
-    let root = staging.path().join("root");
     let tree = store.tree(&generation.tree)?;
-    if !reuse(store, place, generation.previous, &tree, &staging, cancel)? {
-        DirBuilder::new().mode(0o700).create(&root).map_err(failed("make", &root))?;
-        checkout(store, &tree, &root, cancel)?;
-    }
+    let staging = reuse::make(store, place, generation.previous, &tree, prepared, cancel)?;
+    let root = staging.path().join("root");
     cancel.check()?;
     // Users of the host come to the links and the descriptions; to checkouts only root does, who starts
     // services with one of them as their root directory.
@@ -382,52 +393,6 @@ fn write(
     }
     let target = Path::new("..").join("checkouts").join(&place.name).join(number.to_string());
     Ok(durable::replace_symlink(&place.link, &target)?)
-}
-
-/// Makes `root` in `staging` a checkout of `tree` from the latest generation but the `current` one, if
-/// nobody uses that and it is known what was changed there.
-fn reuse(
-    store: &Store,
-    place: &Place,
-    current: Option<u64>,
-    tree: &Tree,
-    staging: &Staging,
-    cancel: &Cancel,
-) -> Result<bool, PublishError> {
-    let Some(current) = current else { return Ok(false) };
-    let Some(number) = place.numbers()?.into_iter().rfind(|it| *it < current) else { return Ok(false) };
-    let Some(generation) = place.generation(number)? else { return Ok(false) };
-    let Locked::Held(_held) = lock(&place.lock(number), FlockOperation::NonBlockingLockExclusive)? else {
-        return Ok(false);
-    };
-    let (from, root) = (place.checkout(number), staging.path().join("root"));
-    let Ok(old) = store.tree(&generation.tree) else { return Ok(false) };
-    let Some(index) = Index::read(&place.index(number), &old) else { return Ok(false) };
-    // `None`: it is in use.
-    let look = |at: &Path| -> Option<Vec<Option<Stat>>> {
-        let stats = index::stats(at, tree).ok()?;
-        (!users::is_used(users::ending(at), &stats)).then_some(stats)
-    };
-    if mounted_below(&from) || look(&from).is_none() {
-        return Ok(false);
-    }
-    // Durably: under its old name it must never be found half changed.
-    durable::rename(&from, &root)?;
-    // From here on nobody finds it any more: who doesn't use it now never will.
-    let Some(stats) = look(&root) else {
-        fs::rename(&root, &from).map_err(failed("put back", &from))?;
-        return Ok(false);
-    };
-    match renew::renew(store, &root, (&old, &index), (tree, &stats), cancel) {
-        Ok(()) => Ok(true),
-        Err(CheckoutError::Cancelled(cancelled)) => Err(cancelled.into()),
-        Err(error) => {
-            tracing::info!(root = place.name, error = &error as &dyn std::error::Error, "written anew");
-            let spoilt = staging.path().join("spoilt");
-            fs::rename(&root, &spoilt).map_err(failed("remove", &root))?;
-            Ok(false)
-        }
-    }
 }
 
 /// Makes a directory with exactly these permissions; one that is there stays as it is.

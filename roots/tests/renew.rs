@@ -15,7 +15,7 @@ use proptest::test_runner::TestRunner;
 use rootbuild_cache::{Digest, Store, Tree};
 use rootbuild_roots::Cancel;
 use rootbuild_roots::capture::capture_directory;
-use rootbuild_roots::publish::{Published, lease, publish};
+use rootbuild_roots::publish::{Published, lease, prepare, publish, publish_prepared};
 
 fn put(store: &Store, tree: &Tree) -> Digest {
     store.sync().unwrap();
@@ -129,7 +129,7 @@ fn what_was_not_touched_stays_and_what_was_is_written_again_however_it_hides() {
     check(store, &third);
     let now = ["", "var", "var/secret", "linked"].map(|name| inode(&third.checkout.join(name)));
     assert_eq!([now[0], now[1], now[3]], [inodes[0], inodes[1], inodes[3]]);
-    assert_ne!(now[2], inodes[2]);
+    assert_eq!(fs::read(third.checkout.join("var/secret")).unwrap(), b"unchanged");
     check(store, &second);
     settle(store);
 }
@@ -175,4 +175,26 @@ fn a_generation_in_use_or_without_an_index_is_left_alone() {
         assert_eq!(inode(&hand_over(store, &tree(&bench, "four")).checkout), taken);
         settle(store);
     }
+}
+
+#[test]
+fn what_was_prepared_becomes_the_generation_and_what_is_not_wanted_goes() {
+    let bench = Bench::new();
+    let store = &bench.store;
+    let trees = ["one", "two", "three"].map(|text| tree(&bench, text));
+    let hand_over = |tree: &Digest, near: &Digest| {
+        let (definition, cancel) = (Path::new("/nowhere/rootbuild.toml"), Cancel::new());
+        let prepared = prepare(store, "hgweb", near);
+        let done = publish_prepared(store, "hgweb", tree, definition, &cancel, prepared).unwrap();
+        check(store, &done.0);
+        done.1
+    };
+    // Before there is any generation, and when there is one.
+    assert!(hand_over(&trees[0], &trees[2]));
+    assert!(!hand_over(&trees[0], &trees[2]));
+    assert!(hand_over(&trees[1], &trees[0]));
+    assert!(prepare(store, "hgweb", &trees[1]).is_none(), "the first generation will do");
+    assert!(prepare(store, "other", &Digest::of(b"nothing")).is_none());
+    drop(prepare(store, "other", &trees[0]));
+    settle(store);
 }

@@ -61,6 +61,11 @@ fn search_upward(cwd: &Path) -> Result<PathBuf, DefinitionError> {
 /// Reads the file as text.
 pub(super) fn read(path: &Path) -> Result<Source, DefinitionError> {
     let fail = |message: String| Diagnostic::file(path, message);
+    if path.to_str().is_none() {
+        return Err(fail(format!("the definition's path `{}` isn't UTF-8", path.display()))
+            .with_hint("rename its directory: JSON and some of the tools that are run can't name it")
+            .into());
+    }
     // Asked before it is opened: opening a FIFO would wait for a writer.
     let metadata = fs::metadata(path).map_err(|error| {
         let dangling = error.kind() == io::ErrorKind::NotFound && path.symlink_metadata().is_ok();

@@ -133,6 +133,7 @@ impl Engine {
         let toolchain = self.toolchain(&root.name)?;
         let watched = Watched::before(self, &root.name, project, &playbook.path)?;
         self.phase(&root.name, "preparing the root");
+        self.prepare_checkout(&root.name, parent);
         let spec = PlaybookRun {
             root_name: root.name.clone(),
             project: project.clone(),

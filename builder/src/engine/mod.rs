@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use rootbuild_cache::{Digest, Holder, LayerKey, Record, Store};
 use rootbuild_playbooks::inputs::Reader;
 use rootbuild_playbooks::trace::Launcher;
-use rootbuild_roots::publish::{Published, publish};
+use rootbuild_roots::publish::{self, Prepared, Published};
 use rootbuild_roots::{Cancel, Cancelled, Wait, working};
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::JoinSet;
@@ -123,6 +123,8 @@ pub struct Engine {
     reader: OnceLock<Arc<Reader>>,
     /// Whether Ansible can be traced, once that was tried.
     traceable: Mutex<Option<bool>>,
+    /// What is checked out for a root while its playbooks run.
+    prepared: Mutex<HashMap<String, Prepared>>,
     /// When each root last told how far it is.
     told: Mutex<HashMap<String, Instant>>,
 }
@@ -149,6 +151,7 @@ impl Engine {
             roots: Mutex::default(),
             reader: OnceLock::new(),
             traceable: Mutex::default(),
+            prepared: Mutex::default(),
             told: Mutex::default(),
         })
     }
@@ -225,8 +228,10 @@ impl Engine {
         blocking(move || {
             engine.phase(&name, "checking out");
             let definition = &engine.definition.path;
-            let published =
-                engine.waiting(&name, |wait| publish(&engine.store, &name, &tree, definition, wait))?;
+            let prepared = engine.prepared().remove(&name);
+            let published = engine.waiting(&name, |wait| {
+                publish::publish_prepared(&engine.store, &name, &tree, definition, wait, prepared)
+            })?;
             // What failed before is of no more use, but to who looks around in it.
             if !working::drop_failed(&engine.store, &name, definition)? {
                 let text = "the failed root is still looked around in, and stays".to_owned();
@@ -235,6 +240,22 @@ impl Engine {
             Ok(published)
         })
         .await
+    }
+
+    fn prepared(&self) -> std::sync::MutexGuard<'_, HashMap<String, Prepared>> {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to check out what the next tree of a root will differ little from: what stands, or else
+    /// what its playbook begins with.
+    fn prepare_checkout(&self, name: &str, parent: Digest) {
+        let near = publish::current(&self.store, name).ok().flatten().map_or(parent, |it| it.tree);
+        let mut prepared = self.prepared();
+        if !prepared.contains_key(name)
+            && let Some(begun) = publish::prepare(&self.store, name, &near)
+        {
+            prepared.insert(name.to_owned(), begun);
+        }
     }
 
     /// The layers of a root, made once however many roots stand on it.

@@ -143,7 +143,7 @@ fn store_code(error: &StoreError) -> u8 {
         StoreError::Damaged { .. } | StoreError::Missing { .. } => exit::STORE_DAMAGED,
         StoreError::LockTimeout { .. } => exit::LOCK_TIMEOUT,
         StoreError::Cancelled { .. } => exit::INTERRUPTED,
-        StoreError::NotAStore { .. } | StoreError::Format { .. } => exit::USAGE,
+        StoreError::NotAStore { .. } | StoreError::NotText { .. } | StoreError::Format { .. } => exit::USAGE,
         _ => exit::FAILED,
     }
 }
@@ -156,6 +156,7 @@ fn store_hint(error: &StoreError) -> Option<String> {
         StoreError::Io { source, .. } if source.kind() == io::ErrorKind::NotADirectory => {
             Some("name a directory with `--store`".to_owned())
         }
+        StoreError::NotText { .. } => Some("name another directory with `--store`".to_owned()),
         StoreError::NotAStore { .. } => Some("name an empty or new directory with `--store`".to_owned()),
         StoreError::LockTimeout { holder, .. } if *holder != 0 => {
             Some(format!("`ps -fp {holder}` shows who holds it; a longer `--lock-timeout` waits for it"))

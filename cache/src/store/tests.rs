@@ -142,3 +142,13 @@ fn many_can_make_one_store_at_once() {
         assert!(!path.join(UNFINISHED).exists());
     }
 }
+
+#[test]
+fn a_path_that_is_no_text_is_refused() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(std::ffi::OsStr::from_bytes(b"st\xffre"));
+    assert!(matches!(Store::open(&path), Err(Error::NotText { .. })));
+    assert!(matches!(Store::open_read_only(&path), Err(Error::NotText { .. })));
+    assert!(!path.exists());
+}
