@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use rootbuild_cache::{Digest, Input, LayerKey, Record};
-use rootbuild_playbooks::event::RunEvent;
+use rootbuild_playbooks::event::{RunEvent, TaskStatus};
 use rootbuild_playbooks::inputs::{Project, Reader};
 use rootbuild_playbooks::run::{PlaybookRun, RunFailed};
 use rootbuild_playbooks::{run, toolchain};
@@ -133,7 +133,6 @@ impl Engine {
         let toolchain = self.toolchain(&root.name)?;
         let watched = Watched::before(self, &root.name, project, &playbook.path)?;
         self.phase(&root.name, "preparing the root");
-        self.prepare_checkout(&root.name, parent);
         let spec = PlaybookRun {
             root_name: root.name.clone(),
             project: project.clone(),
@@ -152,7 +151,13 @@ impl Engine {
             launcher: watched.launcher(),
         };
         let ran = self.waiting(&root.name, |wait| {
-            run::run(&spec, &self.store, &Nspawn, wait, &|event| self.run_event(&root.name, event))
+            run::run(&spec, &self.store, &Nspawn, wait, &|event| {
+                if matches!(event, RunEvent::Result { status: TaskStatus::Changed, replayed: false, .. }) {
+                    // There will be something to hand over.
+                    self.prepare_checkout(&root.name, parent);
+                }
+                self.run_event(&root.name, event);
+            })
         });
         let outcome = match ran {
             Ok(outcome) => outcome,
