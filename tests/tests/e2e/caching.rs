@@ -208,15 +208,15 @@ fn a_base_that_changes_while_it_is_awaited_is_not_recorded_under_its_old_key() {
     let mut holder = std::process::Command::new("flock")
         .arg(&lock)
         .args(["sh", "-c", "echo held; read _"])
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
         .spawn()
         .expect("flock runs");
     let mut held = [0; 5];
     std::io::Read::read_exact(holder.stdout.as_mut().expect("piped"), &mut held).expect("it says so");
     let mut waiting = project.command(&["provision", "-v"]);
-    let child = waiting.stderr(std::process::Stdio::piped()).spawn().expect("rootbuild runs");
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    let child = waiting.stderr(Stdio::piped()).spawn().expect("rootbuild runs");
+    std::thread::sleep(Duration::from_secs(2));
     put("two");
     drop(holder.stdin.take());
     holder.wait().expect("it ends");
