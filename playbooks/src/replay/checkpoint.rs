@@ -27,11 +27,10 @@ const SHORT: Duration = Duration::from_millis(20);
 
 /// Takes what the agent told after a request; whether the request left everything as it was.
 pub(super) fn is_pure(live: &mut Live, watched: Watched) -> bool {
-    let quiet = |watched: &Watched| watched.strays == Some(0) && watched.volatile.is_some();
-    let same = quiet(&watched) && quiet(&live.watched) && watched.volatile == live.watched.volatile;
+    // What runs in the background may write at any time, which counts for the request that it meets.
+    let same = watched.volatile.is_some() && watched.volatile == live.watched.volatile;
     live.watched = watched;
-    // With something running in the background the next look would tell nothing.
-    let now = if quiet(&live.watched) { live.working.fingerprint(MOST_NAMES).ok().flatten() } else { None };
+    let now = live.working.fingerprint(MOST_NAMES).ok().flatten();
     let before = std::mem::replace(&mut live.fingerprint, now);
     same && before.is_some() && before == now
 }
