@@ -180,7 +180,8 @@ impl Bench {
             }
             Err(failed) => {
                 eprintln!("{}", self.log());
-                if let Some(RootMount::Overlay { upper, .. }) = failed.root.as_ref().map(|root| root.mount()) {
+                if let Some(RootMount::Overlay { upper, .. }) = failed.root.as_ref().map(|root| root.mount())
+                {
                     let _ = Command::new("cp").arg("-a").arg(upper.join(".")).arg(&made).status();
                 }
                 Err(failed.error)
