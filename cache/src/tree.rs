@@ -197,7 +197,9 @@ impl Tree {
             .position(path)
             .and_then(|index| self.directories.binary_search_by_key(&index, Directory::index).ok());
         let (mut at, mut inner, end) = match number {
-            Some(number) => (self.directories[number].index() + 1, number + 1, self.directories[number].end()),
+            Some(number) => {
+                (self.directories[number].index() + 1, number + 1, self.directories[number].end())
+            }
             None => (0, 0, 0),
         };
         std::iter::from_fn(move || {

@@ -137,7 +137,7 @@ impl Pages {
                 values.push(match *page.get(at)? {
                     H_KEYDATA if at < end => {
                         let start = number * self.size;
-                        Value(vec![start + at + 1..start + end])
+                        Value(std::iter::once(start + at + 1..start + end).collect())
                     }
                     H_OFFPAGE => self.chain(long(page, at + 4)?, long(page, at + 8)?)?,
                     _ => return None,
@@ -268,7 +268,10 @@ fn identify(bytes: &mut [u8], name: &str) -> Option<()> {
 /// Which bytes of a page mean something; nothing for a page that isn't understood.
 fn used(page: &[u8]) -> Option<Vec<bool>> {
     let mut used = vec![false; page.len()];
-    let mut mark = |from: usize, to: usize| Some(used.get_mut(from..to)?.fill(true));
+    let mut mark = |from: usize, to: usize| {
+        used.get_mut(from..to)?.fill(true);
+        Some(())
+    };
     mark(0, HEADER)?;
     let items = || Pages::items(page);
     match page[25] {

@@ -163,7 +163,7 @@ impl Cluster {
     }
 
     /// The tree that a build from nothing gives: on another store, without records and journals.
-    pub(super) fn from_nothing(&self) -> String {
+    pub(super) fn built_from_nothing(&self) -> String {
         let store = self.fresh.to_string_lossy().into_owned();
         let arguments = [
             "provision",

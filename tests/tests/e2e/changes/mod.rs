@@ -47,7 +47,7 @@ fn an_edit_runs_exactly_what_it_changes_and_gives_the_tree_of_a_build_from_nothi
     cluster.write(&[]);
     let first = cluster.provision(&[]).expect("it builds");
     assert_eq!(first.status, "built");
-    assert_eq!(first.tree, cluster.from_nothing());
+    assert_eq!(first.tree, cluster.built_from_nothing());
     let (all, journals) = (first.ran.clone(), cluster.journals());
     let only = std::env::var("ROOTBUILD_TEST_LINES").unwrap_or_default();
     let mut faults = Vec::new();
@@ -61,7 +61,7 @@ fn an_edit_runs_exactly_what_it_changes_and_gives_the_tree_of_a_build_from_nothi
             Ok(built) => {
                 // What nothing in the root depends on needs no second build: the tree is the first one.
                 let same = matches!(line.cost, Cost::Cached | Cost::Replayed);
-                let fresh = if same { first.tree.clone() } else { cluster.from_nothing() };
+                let fresh = if same { first.tree.clone() } else { cluster.built_from_nothing() };
                 faults.extend(wrong(line, &built, &all_of(line, &all, &built)));
                 if built.tree != fresh {
                     faults.push(format!("{}: another tree than from nothing", line.name));
@@ -106,7 +106,7 @@ fn a_failed_run_repaired_runs_only_from_where_it_failed() {
     cluster.write(&[&issue]);
     let repaired = cluster.provision(&[]).expect("it is repaired");
     assert_eq!(repaired.ran, lines::from(&repaired.all, "app : Program").collect::<Vec<_>>());
-    assert_eq!(repaired.tree, cluster.from_nothing());
+    assert_eq!(repaired.tree, cluster.built_from_nothing());
 }
 
 #[test]
@@ -119,5 +119,5 @@ fn verification_finds_replay_and_a_whole_build_equal() {
     cluster.write(&[&Edit::Replace("roles/web/files/page.html", "hello", "good evening")]);
     let edited = cluster.provision(&["--verify-replay"]).expect("both ways give the same");
     assert_ne!(edited.tree, first.tree);
-    assert_eq!(edited.tree, cluster.from_nothing());
+    assert_eq!(edited.tree, cluster.built_from_nothing());
 }

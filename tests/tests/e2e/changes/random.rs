@@ -71,7 +71,7 @@ fn any_sequence_of_edits_gives_the_tree_of_a_build_from_nothing() {
             cluster.write(&edits);
             let story = || format!("{SEED}={seed}, sequence {sequence}: {past:?}, now {edits:?}");
             let built = cluster.provision(&[]).unwrap_or_else(|error| panic!("{}: {error}", story()));
-            let fresh = known.entry(made.clone()).or_insert_with(|| cluster.from_nothing());
+            let fresh = known.entry(made.clone()).or_insert_with(|| cluster.built_from_nothing());
             assert_eq!(built.tree, *fresh, "{}; ran {:?}", story(), built.ran);
         }
     }
