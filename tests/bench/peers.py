@@ -50,30 +50,30 @@ class Buildah:
         self.name = containerfile
         self._project = project
         self._image = f"localhost/rootbuild-bench-{containerfile}"
+        # Images of its own, all of which `cold` may forget.
+        self._store = WORK / f"containers-{containerfile}"
 
-    @staticmethod
-    def _buildah(*arguments: str | Path, cost: bool = False, log: Path | None = None):
-        where = ["--root", WORK / "containers", "--runroot", "/run/rootbuild-bench", "--storage-driver", "overlay"]
+    def _buildah(self, *arguments: str | Path, cost: bool = False, log: Path | None = None):
+        where = ["--root", self._store, "--runroot", f"/run/rootbuild-bench-{self.name}", "--storage-driver", "overlay"]
         with open(log or os.devnull, "a", encoding="utf-8") as file:
             done, spent = measured(["buildah", *where, *arguments], env=clean_environment(), stderr=file, check=log is None)
         if done.returncode:
             sys.exit(f"buildah failed, see {log}")
         return spent if cost else done.stdout.strip()
 
-    @classmethod
-    def bring(cls, archive: Path) -> None:
+    def bring(self, archive: Path) -> None:
         """Makes the base image, unless it is there for this very archive."""
-        stamp = WORK / "containers.base"
+        stamp = WORK / f"{self._store.name}.base"
         identity = f"{archive.stat().st_ino} {archive.stat().st_mtime_ns}"
         if stamp.exists() and stamp.read_text() == identity:
             return
-        say("making the base image")
-        run(["rm", "-rf", WORK / "containers", stamp])
-        container = cls._buildah("from", "scratch")
-        mounted = cls._buildah("mount", container)
+        say(f"making the base image for `{self.name}`")
+        run(["rm", "-rf", self._store, stamp])
+        container = self._buildah("from", "scratch")
+        mounted = self._buildah("mount", container)
         run(["tar", "-C", mounted, "--xattrs", "-xpf", archive])
-        cls._buildah("commit", "--quiet", container, "localhost/rootbuild-bench")
-        cls._buildah("rm", container)
+        self._buildah("commit", "--quiet", container, "localhost/rootbuild-bench")
+        self._buildah("rm", container)
         stamp.write_text(identity)
 
     def cold(self) -> Cost:
@@ -116,10 +116,14 @@ class Chroot:
 
     name = "chroot"
 
-    def __init__(self, archive: Path, project: Path) -> None:
-        self._archive, self._project = archive, project
+    def __init__(self, project: Path) -> None:
+        self._archive, self._project = Path(), project
         self._program = ansible("ansible-2.19", REQUIREMENTS) / "bin/ansible-playbook"
         self._root = WORK / "root"
+
+    def bring(self, archive: Path) -> None:
+        """Nothing to make: each cold run unpacks the archive."""
+        self._archive = archive
 
     def cold(self) -> Cost:
         """Over a fresh base (unpacking it isn't counted)."""

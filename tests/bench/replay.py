@@ -261,9 +261,10 @@ def main() -> None:
     needs("buildah", "mmdebstrap", "systemd-nspawn")
     archive = base()
     copy = project(archive)
-    Buildah.bring(archive)
-    subjects: list = [Rootbuild(copy)]
-    subjects += [Chroot(archive, copy) if name == "chroot" else Buildah(name, copy) for name in options.peers]
+    peers = [Chroot(copy) if name == "chroot" else Buildah(name, copy) for name in options.peers]
+    for peer in peers:
+        peer.bring(archive)
+    subjects: list = [Rootbuild(copy), *peers]
     table, seen = measure(subjects, copy, options.cases, options.rounds)
     say("8 roots with 500 inputs")
     seen["unchanged"] = unchanged.cpu(archive, subjects[0].store)
