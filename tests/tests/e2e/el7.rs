@@ -34,7 +34,7 @@ const PLAYBOOK: &str = r##"
     - name: enable and start
       service: {name: httpd, enabled: true, state: started}
     - name: cron
-      cron: {name: nightly, minute: "7", hour: "3", job: /bin/true, user: deploy}
+      cron: {name: nightly, minute: "7", hour: "3", job: /bin/true, user: deploy, cron_file: nightly}
     - name: hard link
       file: {src: /etc/motd, dest: /etc/motd.link, state: hard}
   handlers:
@@ -76,10 +76,7 @@ fn an_el7_root_is_as_its_playbook_says() {
     assert!(inside("getcap /usr/bin/ping").contains("cap_net_raw"), "ping lost its capability");
     assert!(inside("getcap /usr/bin/rsync").contains("cap_net_bind_service"), "rsync has no capability");
     assert_eq!(inside("systemctl is-enabled httpd sshd crond"), "enabled\nenabled\nenabled");
-    assert!(
-        inside("cat /var/spool/cron/deploy /var/spool/cron/crontabs/deploy 2>/dev/null")
-            .contains("7 3 * * *")
-    );
+    assert!(inside("cat /etc/cron.d/nightly").contains("7 3 * * * deploy /bin/true"));
     assert_eq!(inside("test /etc/motd -ef /etc/motd.link && stat -c %h /etc/motd"), "2");
     assert_eq!(inside("stat -c %s /etc/machine-id"), "0");
     assert_eq!(
