@@ -54,6 +54,18 @@ pub fn interpreter(version: &str) -> Result<PathBuf, ToolchainError> {
     python::choose(version)
 }
 
+/// The toolchain, if it is installed already. Needs no network.
+pub fn installed(
+    store: &Store,
+    version: &str,
+    requirements: Option<&Path>,
+) -> Result<Option<Toolchain>, ToolchainError> {
+    let requirements = Requirements::of(version, requirements)?;
+    let dir = store.dir().join("toolchains").join(requirements.directory_name());
+    let toolchain = Toolchain { dir, version: version.to_owned() };
+    Ok(install::is_usable(&toolchain).then_some(toolchain))
+}
+
 /// The installed toolchain, installing it first if need be (once, under a lock, by rename).
 pub fn ensure(
     store: &Store,

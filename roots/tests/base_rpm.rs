@@ -67,7 +67,13 @@ impl Project {
         }
         let sink = |event| self.events.lock().unwrap().push(event);
         let scratch = self.path("scratch");
-        let context = BaseContext { store: &store, cancel: &self.cancel, sink: &sink, scratch: &scratch };
+        let context = BaseContext {
+            store: &store,
+            cancel: &self.cancel,
+            sink: &sink,
+            scratch: &scratch,
+            offline: false,
+        };
         self.base.build(context, &self.path("root"))
     }
 

@@ -46,6 +46,10 @@ pub struct Arguments {
     /// Run every playbook whole as well, even if its layer is cached, and fail if that gives another tree
     #[arg(long, env = "ROOTBUILD_VERIFY_REPLAY", value_parser = clap::builder::FalseyValueParser::new())]
     pub verify_replay: bool,
+
+    /// Use no network for bases and ansible-core: what isn't in the store is told
+    #[arg(long, env = "ROOTBUILD_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
+    pub offline: bool,
 }
 
 /// Runs the command.
@@ -68,6 +72,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
         forced,
         no_replay: arguments.no_replay,
         verify_replay: arguments.verify_replay,
+        offline: arguments.offline,
         outputs: step::own_outputs().into_iter().chain(global.events.as_deref().and_then(absolute)).collect(),
         launcher: trace::launcher(),
     };

@@ -29,6 +29,9 @@ pub enum StepError {
     /// ansible-core couldn't be had.
     #[error(transparent)]
     Toolchain(#[from] ToolchainError),
+    /// ansible-core would have to be installed from the network, which may not be used.
+    #[error("offline, and ansible-core {0} isn't installed in the store")]
+    OfflineToolchain(String),
     /// The project couldn't be read.
     #[error(transparent)]
     Inputs(#[from] InputsError),
@@ -111,6 +114,9 @@ impl StepError {
             Self::Run(error) => error.hint(),
             Self::Toolchain(error) => error.hint(),
             Self::Publish(error) => error.hint(),
+            Self::OfflineToolchain(_) => {
+                Some("provision once without `--offline`: that installs it for all projects".to_owned())
+            }
             Self::Differs(differs) => Some(format!(
                 "a playbook that doesn't come out the same each time (times, random numbers) is one reason; \
                  `--rebuild {}` builds the layer whole and keeps that",

@@ -10,7 +10,7 @@ use rootbuild_playbooks::inputs::{Project, Reader};
 use rootbuild_playbooks::run::{PlaybookRun, RunFailed};
 use rootbuild_playbooks::{run, toolchain};
 use rootbuild_roots::StepEvent;
-use rootbuild_roots::base::BaseContext;
+use rootbuild_roots::base::{BaseContext, BaseSource};
 use rootbuild_roots::sandbox::Nspawn;
 use rootbuild_roots::working::{self, WorkingRoot};
 use serde_json::json;
@@ -57,14 +57,15 @@ type Outcome = Result<LayerReport, Arc<StepError>>;
 
 impl Engine {
     pub(super) async fn base_layer(self: &Arc<Self>, root: &Root, base: &Base, index: usize) -> Outcome {
-        let source = super::base::source(base);
+        let source: Arc<dyn BaseSource> = super::base::source(base).into();
         let asked = source.inputs_key().and_then(|inputs| Ok((inputs, has_lock(base), source.key()?)));
         let (inputs_before, was_locked, key) = asked.map_err(|error| Arc::new(StepError::from(error)))?;
         let name = format!("base:{}", base.name);
         let step_name = name.clone();
         let (engine, root_name) = (Arc::clone(self), root.name.clone());
         let files: Vec<PathBuf> = parts::files_of_base(base).into_iter().map(Path::to_owned).collect();
-        self.layer(&root.name, index, &name, key, None, move |_| {
+        let teller = Arc::clone(&source);
+        let layer = self.layer(&root.name, index, &name, key, None, move |_| {
             let working = WorkingRoot::empty(&engine.store)?;
             let directory = match working.mount() {
                 working::RootMount::Plain(directory) => directory,
@@ -77,6 +78,7 @@ impl Engine {
                     cancel: &engine.cancel,
                     sink: &sink,
                     scratch: working.scratch(),
+                    offline: engine.options.offline,
                 },
                 &directory,
             )?;
@@ -96,8 +98,15 @@ impl Engine {
             let (tasks, replayed, answered) = ((0, 0), false, false);
             let (inputs, next_key) = (Vec::new(), Some(next_key));
             Ok(Built { tree, tasks, replayed, answered, facts, inputs, sound, next_key })
-        })
-        .await
+        });
+        let report = layer.await?;
+        // Who only finds a base that nobody checked is told like the one who built it.
+        if report.status == LayerStatus::Cached {
+            for text in teller.warnings().map_err(|error| Arc::new(StepError::from(error)))? {
+                self.sink.event(&Event::Warning { root: root.name.clone(), text });
+            }
+        }
+        Ok(report)
     }
 
     pub(super) async fn playbook_layer(
@@ -425,6 +434,10 @@ impl Engine {
     fn toolchain(&self, root: &str) -> Result<toolchain::Toolchain, StepError> {
         let ansible = self.definition.ansible.as_ref().expect("the definition was validated");
         let sink = |event: StepEvent| self.step_event(root, event);
+        if self.options.offline {
+            let installed = toolchain::installed(&self.store, &ansible.core, requirements(ansible))?;
+            return installed.ok_or_else(|| StepError::OfflineToolchain(ansible.core.value.clone()));
+        }
         Ok(toolchain::ensure(&self.store, &ansible.core, requirements(ansible), &self.cancel, &sink)?)
     }
 

@@ -54,6 +54,8 @@ pub struct Options {
     pub forced: Forced,
     /// Ask no journal: playbooks that run, run whole.
     pub no_replay: bool,
+    /// Use no network for bases: what isn't in the store is an error.
+    pub offline: bool,
     /// Build every playbook's layer whole beside the record or the journal, and compare the trees.
     pub verify_replay: bool,
     /// Files that this command writes while it works (its output, its events): no inputs.

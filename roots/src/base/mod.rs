@@ -72,6 +72,14 @@ pub enum BaseError {
     /// A base from a tar archive.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    /// It can't be had without the network, which may not be used.
+    #[error("{message}")]
+    Offline {
+        /// What is missing.
+        message: String,
+        /// What to do about it.
+        hint: String,
+    },
     /// A tool of the host failed.
     #[error(transparent)]
     Process(ProcessError),
@@ -100,6 +108,7 @@ impl BaseError {
         match self {
             Self::Definition { hint, .. } => hint.clone(),
             Self::Tool { package, .. } => Some(format!("apt-get install {package}")),
+            Self::Offline { hint, .. } => Some(hint.clone()),
             Self::NotRoot => Some("run it as root, e.g. with `sudo`".to_owned()),
             Self::Rpm(error) => error.hint(),
             Self::Debian(error) => error.hint(),
@@ -163,6 +172,8 @@ pub struct BaseContext<'a> {
     pub sink: StepSink<'a>,
     /// A private directory for temporary files, on the store's file system.
     pub scratch: &'a Path,
+    /// Whether the network may not be used: what isn't in the store or in a file is an error.
+    pub offline: bool,
 }
 
 /// A source of base trees.
@@ -179,6 +190,12 @@ pub trait BaseSource: Send + Sync {
     /// built belongs under no key.
     fn inputs_key(&self) -> Result<LayerKey, BaseError> {
         self.key()
+    }
+
+    /// What people must hear every time the base is used, built anew or not: checks that are switched off.
+    /// [`build`](Self::build) tells it itself.
+    fn warnings(&self) -> Result<Vec<String>, BaseError> {
+        Ok(Vec::new())
     }
 
     /// Installs the base into `root`, an empty directory. Returns facts for the record (package

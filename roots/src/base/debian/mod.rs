@@ -145,6 +145,17 @@ impl BaseSource for DebianBase {
             }
         }
         self.check_names()?;
+        let is_local = |mirror: &String| mirror.starts_with("file:") || mirror.starts_with("copy:");
+        if context.offline && !self.mirror.as_ref().is_some_and(is_local) {
+            return Err(BaseError::Offline {
+                message: format!(
+                    "offline, and the base `{}` isn't in the store: a Debian base comes from its mirror",
+                    self.name
+                ),
+                hint: "provision once without `--offline`, or name a `file:` mirror in the definition"
+                    .to_owned(),
+            });
+        }
         let (no_keys, no_keyrings) = (context.scratch.join("no-keys"), context.scratch.join("no-keyrings"));
         fs::write(&no_keys, "").map_err(BaseError::io("write", &no_keys))?;
         fs::create_dir_all(&no_keyrings).map_err(BaseError::io("make", &no_keyrings))?;

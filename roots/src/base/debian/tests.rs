@@ -53,7 +53,10 @@ impl Place {
     ) -> Result<serde_json::Value, BaseError> {
         let store = Store::open(&self.dir.path().join("store")).expect("a store");
         let scratch = self.dir.path().join("scratch");
-        base.build(BaseContext { store: &store, cancel, sink, scratch: &scratch }, &self.root())
+        base.build(
+            BaseContext { store: &store, cancel, sink, scratch: &scratch, offline: false },
+            &self.root(),
+        )
     }
 
     /// Mounts below this place, and processes that have something to do with it.

@@ -120,6 +120,10 @@ impl BaseSource for RpmBase {
         Ok(LayerKey(self.hasher()?.0.finish()))
     }
 
+    fn warnings(&self) -> Result<Vec<String>, BaseError> {
+        Ok(warnings(&self.repos()?.0))
+    }
+
     fn build(&self, context: BaseContext<'_>, root: &Path) -> Result<serde_json::Value, BaseError> {
         if !rustix::process::geteuid().is_root() {
             return Err(BaseError::NotRoot);
