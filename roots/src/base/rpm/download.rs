@@ -1,8 +1,11 @@
 //! Downloads: verified by size and digest, kept in the store by digest.
+//!
+//! One download serves everybody: whoever wants the same file meanwhile waits for it, and whoever comes after a
+//! killed one goes on with what it left. Servers are believed nothing: what counts is the digest.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -12,11 +15,20 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 
-use super::super::fetch::{self, FetchError, PAUSE, TRIES};
+use super::super::fetch::Patience;
 use super::super::{BaseContext, BaseError};
-use super::RpmError;
 use super::resolve::Package;
 use crate::progress::StepEvent;
+
+mod job;
+mod mirrors;
+mod part;
+#[cfg(test)]
+mod tests;
+
+use job::{Job, Worker};
+use mirrors::Mirrors;
+use part::Part;
 
 /// How many downloads run at once.
 const PARALLEL: usize = 8;
@@ -24,23 +36,38 @@ const PARALLEL: usize = 8;
 /// How long is waited for the downloads under way when all is over.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// A package to be had.
-#[derive(Debug, Clone)]
-struct Job {
-    what: String,
-    repo: String,
-    urls: Vec<String>,
-    sslverify: bool,
-    size: u64,
-    sha256: String,
-    target: PathBuf,
-    temporary: PathBuf,
+/// How often is looked whether somebody else has finished a download.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How many packages an error names before it says how many more there are.
+const NAMED: usize = 5;
+
+/// Where the files of a repository can be had.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Origins {
+    /// Its URLs, best first, without a slash at the end.
+    pub(super) urls: Vec<String>,
+    /// Whether certificates of https servers are checked.
+    pub(super) sslverify: bool,
+    /// A list that may name more URLs: asked where those do not help.
+    pub(super) list: Option<String>,
 }
 
 /// What workers tell.
 enum Told {
-    Bytes(u64),
+    /// How many bytes of the job with this number there are.
+    At(usize, u64),
+    /// Something that people should see.
+    Warning(String),
     Done(Box<Result<(), BaseError>>),
+}
+
+/// What workers share.
+struct Shared {
+    queue: Mutex<VecDeque<Job>>,
+    stop: AtomicBool,
+    mirrors: Mirrors,
+    patience: Patience,
 }
 
 /// Where a package of this digest is kept.
@@ -48,55 +75,94 @@ pub(super) fn kept(store: &Path, sha256: &str) -> PathBuf {
     store.join("packages").join(&sha256[..2]).join(sha256)
 }
 
-/// Gets every package into the store that isn't there intact. `repo` gives a repository's URLs and
-/// whether its servers' certificates are checked.
+/// Gets every package into the store that isn't there intact. `origins` tells where a repository's files are.
 pub(super) fn all(
     context: BaseContext<'_>,
     packages: &[Package],
-    repo: &dyn Fn(&str) -> (Vec<String>, bool),
+    origins: &dyn Fn(&str) -> Origins,
+) -> Result<(), BaseError> {
+    all_with(context, packages, origins, Patience::default())
+}
+
+fn all_with(
+    context: BaseContext<'_>,
+    packages: &[Package],
+    origins: &dyn Fn(&str) -> Origins,
+    patience: Patience,
 ) -> Result<(), BaseError> {
     let mut jobs: VecDeque<Job> = VecDeque::new();
-    let wanted = missing(context, packages)?;
-    for (number, package) in wanted.into_iter().enumerate() {
-        let (bases, sslverify) = repo(&package.repo);
-        let target = kept(context.store.dir(), &package.sha256);
-        if let Some(dir) = target.parent() {
-            fs::create_dir_all(dir).map_err(BaseError::io("make", dir))?;
+    let mut unreachable: Vec<&Package> = Vec::new();
+    let (mut targets, mut dirs) = (BTreeSet::new(), BTreeSet::new());
+    for package in missing(context, packages)? {
+        let mut job = Job::new(context.store.dir(), package, origins(&package.repo));
+        if context.offline {
+            job.keep_local();
+            if job.urls.is_empty() {
+                unreachable.push(package);
+                continue;
+            }
         }
-        jobs.push_back(Job {
-            what: package.nevra(),
-            repo: package.repo.clone(),
-            urls: urls(&bases, &package.location),
-            sslverify,
-            size: package.size,
-            sha256: package.sha256.clone(),
-            target,
-            temporary: context.scratch.join(format!("download-{number}")),
-        });
+        // Two names may stand for one file.
+        if !targets.insert(job.target.clone()) {
+            continue;
+        }
+        job.number = jobs.len();
+        dirs.extend(job.target.parent().map(Path::to_owned));
+        jobs.push_back(job);
     }
-    let (count, total) = (jobs.len(), jobs.iter().map(|job| job.size).sum());
-    if count == 0 {
+    if !unreachable.is_empty() {
+        return Err(offline(&unreachable));
+    }
+    for dir in &dirs {
+        fs::create_dir_all(dir).map_err(BaseError::io("make", dir))?;
+    }
+    let sizes: Vec<u64> = jobs.iter().map(|job| job.size).collect();
+    if sizes.is_empty() {
         return Ok(());
     }
-    (context.sink)(StepEvent::Phase(format!("downloading {count} packages")));
+    let what = if sizes.len() == 1 { "package" } else { "packages" };
+    (context.sink)(StepEvent::Phase(format!("downloading {} {what}", sizes.len())));
+    let shared = Arc::new(Shared {
+        queue: Mutex::new(jobs),
+        stop: AtomicBool::new(false),
+        mirrors: Mirrors::default(),
+        patience,
+    });
     // The workers are on their own: one that waits for a dead server must not hold up cancellation.
     let (tell, told) = channel();
-    let (queue, stop) = (Arc::new(Mutex::new(jobs)), Arc::new(AtomicBool::new(false)));
-    for _ in 0..PARALLEL.min(count) {
-        let (queue, stop, tell) = (Arc::clone(&queue), Arc::clone(&stop), tell.clone());
-        thread::spawn(move || work(&queue, &tell, &stop));
+    for _ in 0..PARALLEL.min(sizes.len()) {
+        let (shared, tell) = (Arc::clone(&shared), tell.clone());
+        thread::spawn(move || work(&shared, &tell));
     }
     drop(tell);
-    let result = watch(context, &told, count, total);
-    // Let the workers go of the scratch directory, unless one is stuck.
-    queue.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    stop.store(true, Ordering::Relaxed);
+    let result = watch(context, &told, &sizes);
+    shared.stop.store(true, Ordering::Relaxed);
+    shared.queue.lock().unwrap_or_else(PoisonError::into_inner).clear();
     let deadline = Instant::now() + GRACE;
     while !matches!(
         told.recv_timeout(deadline.saturating_duration_since(Instant::now())),
         Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected)
     ) {}
-    result
+    result?;
+    for dir in &dirs {
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(BaseError::io("sync", dir))?;
+    }
+    Ok(())
+}
+
+/// What isn't in the store, and may not be asked of the network.
+fn offline(packages: &[&Package]) -> BaseError {
+    let mut names: Vec<String> =
+        packages.iter().take(NAMED).map(|p| format!("`{}` of `{}`", p.nevra(), p.repo)).collect();
+    if let Some(more @ 1..) = packages.len().checked_sub(NAMED) {
+        names.push(format!("{more} more"));
+    }
+    let last = names.pop().unwrap_or_default();
+    let list = if names.is_empty() { last } else { format!("{} and {last}", names.join(", ")) };
+    BaseError::Offline {
+        message: format!("offline, and not in the store: {list}"),
+        hint: "provision once without `--offline`: what is downloaded is kept for all projects".to_owned(),
+    }
 }
 
 /// The packages that aren't in the store, or are damaged there (removed then).
@@ -104,11 +170,7 @@ fn missing<'a>(context: BaseContext<'_>, packages: &'a [Package]) -> Result<Vec<
     use rayon::prelude::*;
     let is_missing = |package: &&Package| {
         let path = kept(context.store.dir(), &package.sha256);
-        let intact = !context.cancel.is_cancelled()
-            && File::open(&path).is_ok_and(|file| {
-                file.metadata().is_ok_and(|data| data.len() == package.size)
-                    && sha256(file).is_ok_and(|found| found == package.sha256)
-            });
+        let intact = !context.cancel.is_cancelled() && is_intact(&path, package.size, &package.sha256);
         if !intact && !context.cancel.is_cancelled() {
             let _ = fs::remove_file(&path);
         }
@@ -119,14 +181,23 @@ fn missing<'a>(context: BaseContext<'_>, packages: &'a [Package]) -> Result<Vec<
     Ok(missing)
 }
 
+/// Whether a file is there and what it should be.
+fn is_intact(path: &Path, size: u64, sha256: &str) -> bool {
+    File::open(path).is_ok_and(|file| {
+        file.metadata().is_ok_and(|data| data.is_file() && data.len() == size)
+            && sha256_of(file).is_ok_and(|found| found == sha256)
+    })
+}
+
 /// The digest of a file, as hex.
-fn sha256(mut file: File) -> io::Result<String> {
+fn sha256_of(mut file: File) -> io::Result<String> {
     let mut hasher = Sha256::new();
     io::copy(&mut file, &mut hasher)?;
     Ok(hex(hasher))
 }
 
-fn hex(hasher: Sha256) -> String {
+/// A finished digest as hex.
+pub(super) fn hex(hasher: Sha256) -> String {
     use std::fmt::Write as _;
     hasher.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
@@ -134,15 +205,18 @@ fn hex(hasher: Sha256) -> String {
     })
 }
 
-fn watch(context: BaseContext<'_>, told: &Receiver<Told>, count: usize, total: u64) -> Result<(), BaseError> {
-    let (mut done, mut left) = (0, count);
+fn watch(context: BaseContext<'_>, told: &Receiver<Told>, sizes: &[u64]) -> Result<(), BaseError> {
+    let (mut there, mut left) = (vec![0; sizes.len()], sizes.len());
+    let total = sizes.iter().sum();
     while left > 0 {
         context.cancel.check()?;
         match told.recv_timeout(Duration::from_millis(100)) {
-            Ok(Told::Bytes(bytes)) => {
-                done += bytes;
-                (context.sink)(StepEvent::Progress { done: done.min(total), total, bytes: true });
+            Ok(Told::At(number, bytes)) => {
+                there[number] = bytes.min(sizes[number]);
+                let done = there.iter().sum();
+                (context.sink)(StepEvent::Progress { done, total, bytes: true });
             }
+            Ok(Told::Warning(text)) => (context.sink)(StepEvent::Warning(text)),
             Ok(Told::Done(result)) => {
                 (*result)?;
                 left -= 1;
@@ -158,140 +232,25 @@ fn watch(context: BaseContext<'_>, told: &Receiver<Told>, count: usize, total: u
     Ok(())
 }
 
-fn work(queue: &Mutex<VecDeque<Job>>, tell: &Sender<Told>, stop: &AtomicBool) {
-    let agents = [fetch::agent(false), fetch::agent(true)];
-    while !stop.load(Ordering::Relaxed) {
-        let Some(job) = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else { return };
-        let result = get(&job, &agents[usize::from(job.sslverify)], tell, stop);
+fn work(shared: &Shared, tell: &Sender<Told>) {
+    let worker = Worker::new(shared, tell);
+    while !shared.stop.load(Ordering::Relaxed) {
+        let queue = || shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(job) = queue().pop_front() else { return };
+        let result = match Part::take(&job.target, job.size) {
+            Ok(Some(part)) => worker.get(&job, part),
+            Ok(None) => {
+                // Somebody else downloads it: something else first, then another look.
+                let there = fs::metadata(part::path_of(&job.target)).map_or(0, |data| data.len());
+                let _ = tell.send(Told::At(job.number, there));
+                queue().push_back(job);
+                thread::sleep(LOOK);
+                continue;
+            }
+            Err(error) => Err(BaseError::io("write", &job.target)(error)),
+        };
         if tell.send(Told::Done(Box::new(result))).is_err() {
             return;
         }
-    }
-}
-
-/// Why one try failed.
-enum Fault {
-    /// Worth another try.
-    Passing(String),
-    /// This URL will never do.
-    Lasting(String),
-    /// Not what it should be: expected, found.
-    Mismatch(String, String),
-    /// It can't be kept.
-    Store(io::Error),
-    Cancelled,
-}
-
-impl From<FetchError> for Fault {
-    fn from(error: FetchError) -> Self {
-        match error {
-            FetchError::Lasting(message) => Self::Lasting(message),
-            FetchError::Passing(message) => Self::Passing(message),
-        }
-    }
-}
-
-fn get(job: &Job, agent: &ureq::Agent, tell: &Sender<Told>, stop: &AtomicBool) -> Result<(), BaseError> {
-    let mut last = None;
-    for url in &job.urls {
-        let mut pause = PAUSE;
-        for round in 1..=TRIES {
-            match attempt(job, url, agent, tell, stop) {
-                Ok(()) => return Ok(()),
-                Err(Fault::Cancelled) => return Err(BaseError::Cancelled(crate::Cancelled)),
-                Err(Fault::Store(error)) => return Err(BaseError::io("write", &job.target)(error)),
-                Err(fault) => {
-                    let lasting = matches!(fault, Fault::Lasting(_));
-                    last = Some((url, fault));
-                    if lasting || round == TRIES {
-                        break;
-                    }
-                }
-            }
-            thread::sleep(pause);
-            pause *= 3;
-        }
-    }
-    let (what, repo) = (job.what.clone(), job.repo.clone());
-    Err(match last {
-        Some((url, Fault::Mismatch(expected, found))) => {
-            RpmError::Mismatch { what, repo, url: url.clone(), expected, found }
-        }
-        Some((url, Fault::Passing(message) | Fault::Lasting(message))) => {
-            RpmError::Download { what, repo, url: url.clone(), message }
-        }
-        Some((_, Fault::Cancelled | Fault::Store(_))) | None => {
-            let message = "the repository has no URL".to_owned();
-            RpmError::Download { what, repo, url: String::new(), message }
-        }
-    }
-    .into())
-}
-
-fn attempt(
-    job: &Job,
-    url: &str,
-    agent: &ureq::Agent,
-    tell: &Sender<Told>,
-    stop: &AtomicBool,
-) -> Result<(), Fault> {
-    let mut body = fetch::open(url, agent, job.size)?;
-    let mut file = File::create(&job.temporary).map_err(Fault::Store)?;
-    let (mut hasher, mut size, mut buffer) = (Sha256::new(), 0_u64, vec![0; 1 << 16]);
-    let result = loop {
-        if stop.load(Ordering::Relaxed) {
-            break Err(Fault::Cancelled);
-        }
-        match body.read(&mut buffer) {
-            Ok(0) => break Ok(()),
-            Ok(count) => {
-                size += count as u64;
-                hasher.update(&buffer[..count]);
-                if let Err(error) = file.write_all(&buffer[..count]) {
-                    break Err(Fault::Store(error));
-                }
-                let _ = tell.send(Told::Bytes(count as u64));
-                if size > job.size {
-                    break Ok(()); // too long already, whatever follows
-                }
-            }
-            Err(error) => break Err(Fault::Passing(error.to_string())),
-        }
-    };
-    let found = hex(hasher);
-    let result = match result {
-        Ok(()) if size != job.size => {
-            let more = if size > job.size { "more" } else { "only" };
-            Err(Fault::Mismatch(format!("{} bytes", job.size), format!("{more} {size} bytes")))
-        }
-        Ok(()) if found != job.sha256 => {
-            Err(Fault::Mismatch(format!("sha256 {}", job.sha256), format!("sha256 {found}")))
-        }
-        other => other,
-    };
-    let result = result.and_then(|()| fs::rename(&job.temporary, &job.target).map_err(Fault::Store));
-    if result.is_err() {
-        let _ = fs::remove_file(&job.temporary);
-    }
-    result
-}
-
-/// Where a package may be: its location in each place where the repository is.
-fn urls(bases: &[String], location: &str) -> Vec<String> {
-    if location.contains("://") {
-        return vec![fetch::encoded(location)];
-    }
-    bases.iter().map(|base| format!("{base}/{}", fetch::encoded(location))).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_location_may_be_a_url_itself() {
-        assert_eq!(urls(&["http://x".to_owned()], "http://y/z.rpm"), ["http://y/z.rpm"]);
-        let bases = ["http://x", "file:///y"].map(str::to_owned);
-        assert_eq!(urls(&bases, "z.rpm"), ["http://x/z.rpm", "file:///y/z.rpm"]);
     }
 }

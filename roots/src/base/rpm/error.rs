@@ -1,6 +1,7 @@
 //! What can go wrong with a base from RPM repositories.
 
 use super::super::Place;
+use super::keys::KeyProblem;
 
 /// A base couldn't be made from RPM repositories.
 #[derive(Debug, thiserror::Error)]
@@ -27,16 +28,14 @@ pub enum RpmError {
     #[error("the packages can't be installed together\n{0}")]
     Conflict(String),
     /// A file couldn't be downloaded.
-    #[error("can't download {what} of the repository `{repo}` from {url}: {message}")]
+    #[error("can't download {what} of the repository `{repo}`{}", told(tried))]
     Download {
         /// Which file.
         what: String,
         /// The repository.
         repo: String,
-        /// From where, the last of all tried.
-        url: String,
-        /// Why.
-        message: String,
+        /// Each URL that was tried, and what was wrong with it.
+        tried: Vec<(String, String)>,
     },
     /// A downloaded file isn't what the repository's metadata (or the lock) says.
     #[error(
@@ -85,14 +84,42 @@ pub enum RpmError {
         problem: String,
     },
     /// A key isn't one of those that the repository pins by `fingerprints`.
-    #[error("{place}: the key {found} in {key} is not one of the repository's fingerprints")]
+    #[error("{place}: the key {found} in {key} is not the one that is expected: {}{}", expected.join(", "), whose(*default))]
     Fingerprint {
-        /// Where the repository is defined.
+        /// Where the key is named.
         place: Place,
         /// The key file.
         key: String,
         /// The key's fingerprint.
         found: String,
+        /// The pinned fingerprints.
+        expected: Vec<String>,
+        /// Whether these are known of the repository, and not written in the file.
+        default: bool,
+    },
+    /// A key expired, was revoked, or is none.
+    #[error("{place}: the key {fingerprint} in {key} {problem}")]
+    KeyNotGood {
+        /// Where the key is named.
+        place: Place,
+        /// The key file.
+        key: String,
+        /// The key's fingerprint.
+        fingerprint: String,
+        /// What is wrong with it.
+        problem: KeyProblem,
+    },
+    /// A package is signed with a subkey that expired or was revoked.
+    #[error("the package {package} of the repository `{repo}` is signed with the key {key}, which {problem}")]
+    SignerNotGood {
+        /// The package.
+        package: String,
+        /// The repository.
+        repo: String,
+        /// The id of the key it is signed with.
+        key: String,
+        /// What is wrong with that.
+        problem: KeyProblem,
     },
     /// A key file holds no key.
     #[error("{place}: {key} holds no OpenPGP key")]
@@ -143,7 +170,21 @@ impl RpmError {
                 .to_owned(),
             Self::WrongKey { .. } => "add the key to `gpgkey=` in the .repo file, if you trust it".to_owned(),
             Self::Tampered { .. } => "don't use this mirror before you know why".to_owned(),
-            Self::Fingerprint { .. } => "don't trust the key before you know why it changed".to_owned(),
+            Self::Fingerprint { default: true, .. } => "put the repository's own key there; if its packages are signed \
+                                                        by somebody else, say by whom with `fingerprints=`"
+                .to_owned(),
+            Self::Fingerprint { .. } => "don't trust the key before you know why it changed; if you do, its fingerprint \
+                                         belongs to `fingerprints=`"
+                .to_owned(),
+            Self::KeyNotGood { problem, .. } | Self::SignerNotGood { problem, .. } => match problem {
+                KeyProblem::Expired(_) => "get the key anew from who publishes the repository: it may have been \
+                                           prolonged under the same fingerprint"
+                    .to_owned(),
+                KeyProblem::Revoked => "find out why: what it signed isn't trustworthy any more. Whoever publishes the \
+                                        repository has a new key for `gpgkey=` and `fingerprints=`"
+                    .to_owned(),
+                KeyProblem::Invalid => "export it again, whole, from who publishes the repository".to_owned(),
+            },
             Self::NoKey { .. } => "it should be an exported public key (-----BEGIN PGP PUBLIC KEY BLOCK-----)".to_owned(),
             Self::NoSpace { .. } => "free some space on the store's file system, or use another store".to_owned(),
             Self::Conflict(_) | Self::Install(_) | Self::Database(_) => return None,
@@ -153,4 +194,18 @@ impl RpmError {
 
 fn list(specs: &[(String, Vec<String>)]) -> String {
     specs.iter().map(|(spec, _)| format!("`{spec}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// Why a fingerprint is expected.
+fn whose(default: bool) -> &'static str {
+    if default { " (CentOS 7's own, which vault.centos.org is pinned to unless `fingerprints=` says otherwise)" } else { "" }
+}
+
+/// What was tried, after the words that say what for.
+fn told(tried: &[(String, String)]) -> String {
+    match tried {
+        [] => ": it has no URL that could be used".to_owned(),
+        [(url, why)] => format!(" from {url}: {why}"),
+        several => several.iter().fold(":".to_owned(), |text, (url, why)| format!("{text}\n{url}: {why}")),
+    }
 }

@@ -16,11 +16,13 @@ mod error;
 mod install;
 mod keys;
 mod lock;
+mod reach;
 mod repo_file;
 mod resolve;
 mod verify;
 
 pub use error::RpmError;
+pub use keys::KeyProblem;
 use keys::Key;
 use lock::Lock;
 use repo_file::{KeyFile, Repo, Variables};
@@ -140,6 +142,9 @@ impl BaseSource for RpmBase {
         }
         let mut trusted: Vec<(Repo, Vec<Key>)> = Vec::new();
         let locked = self.locked(&repos)?;
+        if locked.is_none() {
+            reach::resolvable(context, self, &repos)?;
+        }
         for repo in repos {
             let keys = keys::fetch(context, &repo)?;
             trusted.push((repo, keys));
@@ -227,8 +232,12 @@ fn download(
 ) -> Result<(), BaseError> {
     download::all(context, &resolution.packages, &|id| {
         let urls = resolution.repos.iter().find(|repo| repo.id == id).map(|repo| repo.urls.clone());
-        let repo = trusted.iter().find(|(repo, _)| repo.id == id);
-        (urls.unwrap_or_default(), repo.is_none_or(|(repo, _)| repo.sslverify))
+        let repo = trusted.iter().find(|(repo, _)| repo.id == id).map(|(repo, _)| repo);
+        download::Origins {
+            urls: urls.unwrap_or_default(),
+            sslverify: repo.is_none_or(|repo| repo.sslverify),
+            list: repo.and_then(|repo| repo.list.clone()),
+        }
     })
 }
 

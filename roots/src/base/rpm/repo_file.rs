@@ -21,6 +21,10 @@ pub(super) struct Repo {
     pub(super) keys: Vec<(KeyFile, Place)>,
     /// Fingerprints that the keys must have, upper-case hexadecimal; empty: any.
     pub(super) fingerprints: Vec<String>,
+    /// Whether they are what is known of the repository, and not written in the file.
+    pub(super) pinned_by_default: bool,
+    /// A list of more mirrors, for when [`Self::source`] does not help: `mirrorlist` or `metalink`.
+    pub(super) list: Option<String>,
     /// Whether certificates of https servers are checked.
     pub(super) sslverify: bool,
     /// Options that only dnf needs to know: `excludepkgs`, `includepkgs`, `priority`, `cost`.
@@ -209,7 +213,11 @@ impl Reader<'_> {
                         on the network decides what is installed";
             return Err(wrong(self.at(line), message, Some(hint.to_owned())));
         }
-        let (fingerprints, sslverify) = (self.fingerprints()?, self.flag("sslverify", true)?);
+        let (mut fingerprints, sslverify) = (self.fingerprints()?, self.flag("sslverify", true)?);
+        let source = self.source()?;
+        let default = pins::default(&source).filter(|_| fingerprints.is_empty());
+        let pinned_by_default = default.is_some();
+        fingerprints.extend(default.map(str::to_owned));
         if fingerprints.is_empty() {
             self.check_ways(&keys, sslverify)?;
         }
@@ -229,11 +237,13 @@ impl Reader<'_> {
         Ok(Repo {
             id: id.clone(),
             place: self.start(),
-            source: self.source()?,
+            list: self.list()?,
+            source,
             gpgcheck,
             repo_gpgcheck,
             keys,
             fingerprints,
+            pinned_by_default,
             sslverify,
             options,
             ignored: self.ignored(),
@@ -259,26 +269,33 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn source(&self) -> Result<Source, BaseError> {
-        let urls = |key: &str| -> Result<Vec<String>, BaseError> {
-            let Some((value, line)) = self.value(key)? else { return Ok(Vec::new()) };
-            let urls: Vec<String> = words(&value).map(|url| url.trim_end_matches('/').to_owned()).collect();
-            match urls.iter().find(|url| !is_url(url)) {
-                Some(url) => {
-                    let message = format!("`{url}` is no http://, https:// or file:// URL");
-                    Err(wrong(self.at(line), message, None))
-                }
-                None => Ok(urls),
+    /// The URLs that an option holds.
+    fn urls(&self, key: &str) -> Result<Vec<String>, BaseError> {
+        let Some((value, line)) = self.value(key)? else { return Ok(Vec::new()) };
+        let urls: Vec<String> = words(&value).map(|url| url.trim_end_matches('/').to_owned()).collect();
+        match urls.iter().find(|url| !is_url(url)) {
+            Some(url) => {
+                let message = format!("`{url}` is no http://, https:// or file:// URL");
+                Err(wrong(self.at(line), message, None))
             }
-        };
-        let base = urls("baseurl")?;
+            None => Ok(urls),
+        }
+    }
+
+    /// The list of mirrors that is named, beside URLs or alone.
+    fn list(&self) -> Result<Option<String>, BaseError> {
+        Ok(self.urls("metalink")?.into_iter().chain(self.urls("mirrorlist")?).next())
+    }
+
+    fn source(&self) -> Result<Source, BaseError> {
+        let base = self.urls("baseurl")?;
         if !base.is_empty() {
             return Ok(Source::Urls(base));
         }
-        if let Some(url) = urls("metalink")?.into_iter().next() {
+        if let Some(url) = self.urls("metalink")?.into_iter().next() {
             return Ok(Source::Metalink(url));
         }
-        if let Some(url) = urls("mirrorlist")?.into_iter().next() {
+        if let Some(url) = self.urls("mirrorlist")?.into_iter().next() {
             return Ok(Source::MirrorList(url));
         }
         let message =
@@ -428,5 +445,6 @@ fn substitute(value: &str, variables: Variables<'_>) -> Result<String, String> {
     Ok(result)
 }
 
+mod pins;
 #[cfg(test)]
 mod tests;

@@ -183,7 +183,7 @@ fn failed(failure: Failure, repos: &[(Repo, Vec<Key>)]) -> BaseError {
                 repo,
                 url: known.source.shown().to_owned(),
                 place: known.place.clone(),
-                message: last_part(&message),
+                message: super::reach::cause(known, &last_part(&message)),
             },
             None => RpmError::Conflict(message),
         },

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::{BaseContext, BaseError};
 use super::RpmError;
-use super::keys::{self, Key};
+use super::keys::{self, Key, KeyProblem};
 use super::repo_file::Repo;
 use super::resolve::Package;
 use crate::process::{self, ProcessError};
@@ -31,11 +31,25 @@ pub(super) fn signatures(
         let verdict = verdicts.iter().find(|(name, _)| Path::new(name) == file).map(|(_, verdict)| verdict);
         let (package, repo_id) = (package.nevra(), repo.id.clone());
         let error = match verdict {
-            Some(Verdict::Good) => continue,
+            Some(Verdict::Good(signers)) => match problem(keys, signers) {
+                None => continue,
+                Some((key, None)) => {
+                    let known = keys::all_fingerprints(keys);
+                    RpmError::WrongKey { package, repo: repo_id, key, known }
+                }
+                Some((key, Some(problem))) => {
+                    RpmError::SignerNotGood { package, repo: repo_id, key, problem }
+                }
+            },
             Some(Verdict::Unsigned) => RpmError::Unsigned { package, repo: repo_id },
             Some(Verdict::WrongKey(key)) => {
                 let known = keys::all_fingerprints(keys);
                 RpmError::WrongKey { package, repo: repo_id, key: key.clone(), known }
+            }
+            Some(Verdict::Untrusted(key)) => {
+                let problem = keys::signer(keys, key).and_then(|signer| signer.problem.clone());
+                let problem = problem.unwrap_or(KeyProblem::Invalid);
+                RpmError::SignerNotGood { package, repo: repo_id, key: key.clone(), problem }
             }
             Some(Verdict::Unbound) => RpmError::Tampered {
                 package,
@@ -60,7 +74,16 @@ pub(super) fn signatures(
     Ok(())
 }
 
-fn rpmkeys(home: &Path) -> std::process::Command {
+/// What is wrong with one of the keys that signed, and its id; `None` inside: it isn't among `keys`. rpm itself
+/// may take a subkey that expired or was revoked.
+fn problem(keys: &[Key], signers: &[String]) -> Option<(String, Option<KeyProblem>)> {
+    signers.iter().find_map(|id| match keys::signer(keys, id) {
+        Some(signer) => signer.problem.clone().map(|problem| (id.clone(), Some(problem))),
+        None => Some((id.clone(), None)),
+    })
+}
+
+pub(super) fn rpmkeys(home: &Path) -> std::process::Command {
     let mut command = process::tool("rpmkeys");
     command.env("HOME", home).arg("--define").arg(format!("_dbpath {}", home.display()));
     command
@@ -69,13 +92,16 @@ fn rpmkeys(home: &Path) -> std::process::Command {
 /// What is to be thought of one package.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Verdict {
-    Good,
+    /// Signed by the keys of these ids, each signature being right.
+    Good(Vec<String>),
     Unsigned,
     /// Nothing that is signed says what the payload has to be: only the header is signed, and it holds no
     /// SHA-256 of the payload, or none that was checked.
     Unbound,
     /// The id of a key that isn't the repository's.
     WrongKey(String),
+    /// The id of a key that rpm has, but doesn't take.
+    Untrusted(String),
     /// The line that says so.
     Bad(String),
 }
@@ -97,27 +123,33 @@ fn verdicts(text: &str) -> Vec<(String, Verdict)> {
 
 fn verdict(lines: &[&str]) -> Verdict {
     let (mut header, mut whole, mut payload, mut wrong) = (false, false, false, None);
+    let mut signers: Vec<String> = Vec::new();
     for line in lines {
         let Some((about, result)) = line.rsplit_once(": ") else { continue };
         let about_lower = about.to_ascii_lowercase();
         let is_signature = about_lower.contains("signature");
         let of_header = about_lower.starts_with("header ");
+        let id = || about.rsplit_once("key ID ").map_or("unknown", |(_, key)| key).to_owned();
+        if result.starts_with("OK") && is_signature && !signers.contains(&id()) {
+            signers.push(id());
+        }
         match result.split_whitespace().next().unwrap_or_default() {
             // A signature of the header binds the payload by a digest in it; the others are of both.
             "OK" if is_signature && of_header => header = true,
             "OK" if is_signature => whole = true,
             "OK" => payload |= about_lower.starts_with("payload sha") && about_lower.ends_with("digest"),
             "NOTFOUND" => {}
+            // Newer ones look themselves whether a key is still good.
+            "NOTTRUSTED" if is_signature => return Verdict::Untrusted(id()),
             "NOKEY" => {
-                let key = about.rsplit_once("key ID ").map_or("unknown", |(_, key)| key);
-                wrong.get_or_insert(key.to_owned());
+                wrong.get_or_insert_with(id);
             }
             _ => return Verdict::Bad((*line).to_owned()),
         }
     }
     match wrong {
         Some(key) => Verdict::WrongKey(key),
-        None if whole || (header && payload) => Verdict::Good,
+        None if whole || (header && payload) => Verdict::Good(signers),
         None if header => Verdict::Unbound,
         None => Verdict::Unsigned,
     }
@@ -150,16 +182,28 @@ mod tests {
 /p/foreign:
     Header V4 RSA/SHA256 Signature, key ID 0123456789abcdef: NOKEY
     Header SHA256 digest: OK
+/p/lapsed:
+    Header V4 RSA/SHA256 Signature, key ID 0123456789abcdef: NOTTRUSTED
+    Header SHA256 digest: OK
 /p/changed:
     Header V4 RSA/SHA256 Signature, key ID 24c6a8a7f4a80eb5: OK
     Payload SHA256 digest: BAD (Expected 1 != 2)
 ";
         let verdicts: Vec<Verdict> = verdicts(text).into_iter().map(|(_, verdict)| verdict).collect();
         let bad = "Payload SHA256 digest: BAD (Expected 1 != 2)".to_owned();
-        let key = "0123456789abcdef".to_owned();
-        let (good, unbound) = (Verdict::Good, Verdict::Unbound);
-        let expected =
-            [good.clone(), good, unbound, Verdict::Unsigned, Verdict::WrongKey(key), Verdict::Bad(bad)];
+        let (key, lapsed) =
+            ("0123456789abcdef".to_owned(), Verdict::Untrusted("0123456789abcdef".to_owned()));
+        let good = Verdict::Good(vec!["24c6a8a7f4a80eb5".to_owned()]);
+        let unbound = Verdict::Unbound;
+        let expected = [
+            good.clone(),
+            good,
+            unbound,
+            Verdict::Unsigned,
+            Verdict::WrongKey(key),
+            lapsed,
+            Verdict::Bad(bad),
+        ];
         assert_eq!(verdicts, expected);
     }
 }

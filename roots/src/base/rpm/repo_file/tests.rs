@@ -102,3 +102,23 @@ fn keys_that_anybody_could_have_replaced_must_be_pinned() {
     }
     assert!(parsed("[a]\nbaseurl=file:///x\ngpgkey=https://x/KEY\n").is_ok());
 }
+
+#[test]
+fn centos_7_on_its_archive_is_pinned_unless_the_file_pins_something() {
+    let vault = "[a]\nbaseurl=http://vault.centos.org/7.9.2009/os/x86_64\ngpgkey=http://vault.centos.org/KEY\n";
+    let repo = parsed(vault).unwrap().remove(0);
+    assert_eq!(repo.fingerprints, ["6341AB2753D78A78A7C27BB124C6A8A7F4A80EB5"]);
+    assert!(repo.pinned_by_default);
+    let other = "0123456789ABCDEF0123456789ABCDEF01234567";
+    let repo = parsed(&format!("{vault}fingerprints={other}\n")).unwrap().remove(0);
+    assert_eq!((repo.fingerprints, repo.pinned_by_default), (vec![other.to_owned()], false));
+}
+
+#[test]
+fn a_list_of_mirrors_beside_urls_is_kept_for_when_those_fail() {
+    let text = "[a]\nbaseurl=http://x\nmirrorlist=http://y/list\ngpgkey=KEY\n";
+    let repo = parsed(text).unwrap().remove(0);
+    assert_eq!(repo.source, Source::Urls(vec!["http://x".to_owned()]));
+    assert_eq!(repo.list.as_deref(), Some("http://y/list"));
+    assert!(error("[a]\nbaseurl=http://x\nmetalink=ftp://y\ngpgkey=KEY\n").starts_with("3: `ftp://y` is no http"));
+}
