@@ -10,6 +10,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Mutex;
 
 use rootbuild_cache::Store;
+use rootbuild_roots::base::rpm::Bootstrap;
 use rootbuild_roots::base::{BaseContext, BaseError, BaseSource, RpmBase, RpmError};
 use rootbuild_roots::sandbox::{Console, Network, Nspawn, Sandbox, SandboxSpec};
 use rootbuild_roots::working::RootMount;
@@ -50,6 +51,7 @@ impl Project {
             lock: None,
             arch: "x86_64".to_owned(),
             releasever: "7".to_owned(),
+            bootstrap: Bootstrap::default(),
         };
         Self { dir, base, cancel: Cancel::new(), events: Mutex::default() }
     }

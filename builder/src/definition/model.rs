@@ -4,6 +4,7 @@ use std::ops::Deref;
 use std::path::PathBuf;
 
 use rootbuild_playbooks::run::Services;
+use rootbuild_roots::base::rpm::Bootstrap;
 use rootbuild_roots::sandbox::Network;
 
 use super::diagnostic::At;
@@ -75,6 +76,8 @@ pub struct RpmBase {
     pub releasever: String,
     /// What `$basearch` means (default: this machine's).
     pub arch: String,
+    /// Who installs the packages.
+    pub bootstrap: Bootstrap,
 }
 
 /// A base installed from a Debian archive.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rootbuild_playbooks::run::Services;
 use rootbuild_playbooks::toolchain::PINNED;
+use rootbuild_roots::base::rpm::Bootstrap;
 use rootbuild_roots::sandbox::Network;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -19,7 +20,7 @@ const SECTIONS: &[&str] = &["base", "ansible", "root"];
 
 /// The sources, each with the keys that go with it.
 const SOURCES: &[(&str, &[&str])] = &[
-    ("rpm", &["repos", "packages", "lock", "releasever", "arch"]),
+    ("rpm", &["repos", "packages", "lock", "releasever", "arch", "bootstrap"]),
     ("debian", &["suite", "packages", "mirror", "components", "variant", "keyring"]),
     ("archive", &["file", "sha256", "strip_components", "devices"]),
     ("root", &["root"]),
@@ -257,12 +258,15 @@ impl Parser<'_> {
         for (key, word) in [("releasever", &releasever), ("arch", &arch)] {
             validate::word(fields, key, word.as_ref());
         }
+        let ways = [("auto", Bootstrap::Auto), ("host", Bootstrap::Host), ("root", Bootstrap::Root)];
+        let bootstrap = fields.choice("bootstrap", &ways);
         Some(RpmBase {
             repos: repos?,
             packages: packages?,
             lock,
             releasever: releasever.map_or_else(|| "7".to_owned(), |word| word.value),
             arch: arch.map_or_else(|| std::env::consts::ARCH.to_owned(), |word| word.value),
+            bootstrap: bootstrap.map_or(Bootstrap::default(), |bootstrap| bootstrap.value),
         })
     }
 

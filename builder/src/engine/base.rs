@@ -18,6 +18,7 @@ pub fn source(base: &Base) -> Box<dyn BaseSource> {
             lock: value(&rpm.lock),
             arch: rpm.arch.clone(),
             releasever: rpm.releasever.clone(),
+            bootstrap: rpm.bootstrap,
         }),
         BaseKind::Debian(debian) => Box::new(DebianBase {
             name: base.name.clone(),

@@ -1,5 +1,5 @@
 //! The root's own package database: the host's rpm writes one (sqlite) that an older rpm in the root
-//! can't read, and says nothing about.
+//! can't read, and says nothing about. It is written by the root's own rpm, whoever installed the packages.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -47,15 +47,20 @@ const KINDS: [(&str, &str, usize, &[u8]); 4] = [
 /// Where a root's package database can be.
 const PLACES: [&str; 2] = ["var/lib/rpm", "usr/lib/sysimage/rpm"];
 
-/// Makes the root's own rpm see what is installed, by writing its database with it if need be; fails
-/// unless it then sees exactly that. Returns the kind of database; `None` when the root has no rpm.
+/// Makes the root's own rpm see what is installed, by writing its database with it; fails unless it then
+/// sees exactly that. `installed` is what the rpm that installed the packages sees, if that isn't the host's. Returns the kind of database; `None` when the root has no rpm.
 pub(super) fn convert(
     context: BaseContext<'_>,
     layout: &Layout,
     packages: &[Package],
+    installed: Option<String>,
     root: &Path,
 ) -> Result<Option<&'static str>, BaseError> {
-    let expected = installed(context, packages, root)?;
+    let (who, found) = match installed {
+        Some(found) => ("the rpm that installed them", found),
+        None => ("the host's rpm", host_sees(context, root)?),
+    };
+    let expected = as_asked(who, &found, packages)?;
     if !exists_in(root, "bin/sh") {
         return Ok(None);
     }
@@ -86,7 +91,7 @@ pub(super) fn convert(
 
 /// Reads what the script wrote. The root's own programs could write there as well: what they left may be
 /// a link to a file of the host, or a FIFO.
-fn read_found(path: &Path) -> io::Result<String> {
+pub(super) fn read_found(path: &Path) -> io::Result<String> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
     if !file.metadata()?.is_file() {
@@ -97,17 +102,22 @@ fn read_found(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// What the host's rpm installed: a line for each package and key, sorted.
-fn installed(context: BaseContext<'_>, packages: &[Package], root: &Path) -> Result<Vec<String>, BaseError> {
+/// What the host's rpm sees: a line for each package and key.
+fn host_sees(context: BaseContext<'_>, root: &Path) -> Result<String, BaseError> {
     let mut query = process::tool("rpm");
     query.env("HOME", install::home(context, true)?).arg("--root").arg(root).args(["-qa", "--qf", NAMES]);
     let output = process::capture(query, b"", context.cancel, &|_| ())?;
-    let found = sorted(&String::from_utf8_lossy(&output.stdout));
-    let (keys, found): (Vec<String>, Vec<String>) = found.into_iter().partition(|line| line.starts_with(KEY));
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The lines of what is installed, sorted; fails unless that is what was asked for, and keys.
+fn as_asked(who: &str, found: &str, packages: &[Package]) -> Result<Vec<String>, BaseError> {
+    let (keys, found): (Vec<String>, Vec<String>) =
+        sorted(found).into_iter().partition(|line| line.starts_with(KEY));
     let wanted = packages.iter().map(|p| format!("{}-{}-{}.{}\n", p.name, p.version, p.release, p.arch));
     let mut wanted: Vec<String> = wanted.collect();
     wanted.sort();
-    same("the host's rpm", &wanted, &found)?;
+    same(who, &wanted, &found)?;
     wanted.extend(keys);
     wanted.sort();
     Ok(wanted)

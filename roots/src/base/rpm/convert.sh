@@ -1,6 +1,6 @@
 # Runs inside the root: gives the root's own rpm a package database that it can read.
 # Files for it are below /run/rootbuild/rpm: keys/, packages/, expected; it writes out/found.
-# Exit status: 0 done, or nothing to do; 10 there is no rpm; 11 it failed.
+# Exit status: 0 done; 10 there is no rpm; 11 it failed.
 fail() {
     echo "rootbuild: $*" >&2
     exit 11
@@ -18,35 +18,27 @@ case $dir in
 *) fail "its database directory is '$dir'" ;;
 esac
 
-kind() {
-    for file in rpmdb.sqlite Packages.db Packages; do
-        [ ! -e "$1/$file" ] || echo "$file"
-    done
-}
-# What this rpm would make by itself; a newer one may read, for now, what it wouldn't write.
-rpm --dbpath /run/rootbuild-rpm-probe --initdb > "$here/out/log" 2>&1 || fail "rpm --initdb failed: $(cat "$here/out/log")"
-
-if [ "$(count)" -ne "$want" ] || [ "$(kind "$dir")" != "$(kind /run/rootbuild-rpm-probe)" ]; then
-    new=$dir.rootbuild
-    rm -rf "$new"
-    mkdir -p "$new"
-    rpm --dbpath "$new" --initdb || fail "rpm --initdb failed"
-    for key in "$here"/keys/*; do
-        [ ! -e "$key" ] || rpm --dbpath "$new" --import "$key" || fail "rpm --import failed"
-    done
-    # Everything is installed and checked already: only the database is to be written.
-    rpm --dbpath "$new" -i --justdb --nodeps --noscripts --notriggers --noorder --replacefiles --replacepkgs \
-        --oldpackage --ignoresize --ignorearch --ignoreos "$here"/packages/*.rpm > "$here/out/log" 2>&1 ||
-        fail "rpm --justdb failed: $(tail -n 5 "$here/out/log")"
-    got=$(count --dbpath "$new")
-    [ "$got" -eq "$want" ] || fail "the new database has $got entries, not $want"
-    for old in /var/lib/rpm/* /var/lib/rpm/.[!.]* "$dir"/* "$dir"/.[!.]*; do
-        [ -d "$old" ] || rm -f "$old"
-    done
-    mkdir -p "$dir"
-    mv "$new"/* "$dir"/
-    rm -rf "$new"
-fi
+# Written anew whoever installed: what the host's rpm writes this one may not read, or not write itself, and the
+# order in which packages were installed is no part of what a root is.
+new=$dir.rootbuild
+rm -rf "$new"
+mkdir -p "$new"
+rpm --dbpath "$new" --initdb || fail "rpm --initdb failed"
+for key in "$here"/keys/*; do
+    [ ! -e "$key" ] || rpm --dbpath "$new" --import "$key" || fail "rpm --import failed"
+done
+# Everything is installed and checked already: only the database is to be written.
+rpm --dbpath "$new" -i --justdb --nodeps --noscripts --notriggers --noorder --replacefiles --replacepkgs \
+    --oldpackage --ignoresize --ignorearch --ignoreos "$here"/packages/*.rpm > "$here/out/log" 2>&1 ||
+    fail "rpm --justdb failed: $(tail -n 5 "$here/out/log")"
+got=$(count --dbpath "$new")
+[ "$got" -eq "$want" ] || fail "the new database has $got entries, not $want"
+for old in /var/lib/rpm/* /var/lib/rpm/.[!.]* "$dir"/* "$dir"/.[!.]*; do
+    [ -d "$old" ] || rm -f "$old"
+done
+mkdir -p "$dir"
+mv "$new"/* "$dir"/
+rm -rf "$new"
 
 # The names and versions that the root's rpm sees, for the last check.
 rpm -qa --qf '%{NAME}-%{VERSION}-%{RELEASE}.%{ARCH}\n' > "$here/out/found" || fail "rpm -qa failed"

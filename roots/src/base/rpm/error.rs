@@ -135,6 +135,22 @@ pub enum RpmError {
         /// How much is missing, in MB.
         megabytes: u64,
     },
+    /// A package couldn't be unpacked.
+    #[error("can't unpack the package {package}: {message}")]
+    Unpack {
+        /// The package.
+        package: String,
+        /// Why.
+        message: String,
+    },
+    /// The packages can't install themselves: a program for that is not among them.
+    #[error("the root's own rpm can't install the packages: no package has `{lacks}`")]
+    Bootstrap {
+        /// The program.
+        lacks: &'static str,
+        /// The package that usually has it.
+        package: &'static str,
+    },
     /// rpm couldn't install the packages.
     #[error("can't install the packages\n{0}")]
     Install(String),
@@ -187,7 +203,10 @@ impl RpmError {
             },
             Self::NoKey { .. } => "it should be an exported public key (-----BEGIN PGP PUBLIC KEY BLOCK-----)".to_owned(),
             Self::NoSpace { .. } => "free some space on the store's file system, or use another store".to_owned(),
-            Self::Conflict(_) | Self::Install(_) | Self::Database(_) => return None,
+            Self::Bootstrap { package, .. } => format!(
+                "add \"{package}\" to the base's `packages`, or build it with `bootstrap = \"host\"` on a host that has rpm"
+            ),
+            Self::Unpack { .. } | Self::Conflict(_) | Self::Install(_) | Self::Database(_) => return None,
         })
     }
 }

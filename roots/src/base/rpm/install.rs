@@ -1,4 +1,4 @@
-//! Installing the packages with the host's rpm.
+//! Installing the packages with the host's rpm (with the root's own: `bootstrap`).
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -14,9 +14,10 @@ use super::keys::{Key, private_dir};
 use super::resolve::Package;
 use crate::process::{self, ProcessError};
 use crate::progress::StepEvent;
+use crate::sandbox::Tail;
 
 /// Prepares the root, installs.
-const SCRIPT: &str = include_str!("install.sh");
+pub(super) const INSTALL: &str = include_str!("install.sh");
 
 /// Capabilities that no scriptlet has any business with.
 const NO_CAPABILITIES: &str = "-sys_module,-sys_rawio,-sys_boot,-sys_time,-syslog,-mac_admin,-mac_override,\
@@ -64,38 +65,72 @@ fn place(from: &Path, to: &Path) -> Result<(), BaseError> {
     }
 }
 
-/// Installs everything in `layout`. `checked`: whether every package must be signed. Returns the
-/// warnings of rpm and of scriptlets.
+/// What was said while packages were installed.
+pub(super) struct Said {
+    /// The warnings of rpm and of scriptlets.
+    pub(super) warnings: Vec<String>,
+    /// What the rpm that installed sees, a line for each package and key; `None`: the host's can be asked.
+    pub(super) installed: Option<String>,
+}
+
+/// Installs everything in `layout`. `checked`: whether every package must be signed.
 pub(super) fn install(
     context: BaseContext<'_>,
     layout: &Layout,
     count: usize,
     checked: bool,
     root: &Path,
-) -> Result<Vec<String>, BaseError> {
+) -> Result<Said, BaseError> {
     let home = home(context, checked)?;
     (context.sink)(StepEvent::Phase(format!("installing {count} packages")));
     let mut command = process::tool("unshare");
     command.args(["--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--kill-child"]);
     command.args(["--propagation", "private", "--", "setpriv", "--bounding-set", NO_CAPABILITIES, "--"]);
-    command.args(["sh", "-eu", "-c", SCRIPT, "install"]).arg(root).arg(&layout.keys).arg(&layout.packages);
+    command.args(["sh", "-eu", "-c", INSTALL, "install"]).arg(root).arg(&layout.keys).arg(&layout.packages);
     command.args(options(context)?).env("HOME", &home);
-    let (done, warnings) = (AtomicU64::new(0), Mutex::new(Vec::new()));
-    let total = count as u64;
-    let result = process::run(command, context.cancel, &|line| {
-        (context.sink)(StepEvent::Line(line.to_owned()));
-        if let Some(warning) = line.strip_prefix("warning: ") {
-            let mut warnings = warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            warnings.push(warning.to_owned());
-        } else if is_package(line) {
-            let done = 1 + done.fetch_add(1, Ordering::Relaxed);
-            (context.sink)(StepEvent::Progress { done: done.min(total), total, bytes: false });
-        }
-    });
-    match result {
-        Ok(()) => Ok(warnings.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)),
+    let lines = Lines::new(context, count);
+    match process::run(command, context.cancel, &|line| lines.see(line)) {
+        Ok(()) => Ok(Said { warnings: lines.warnings(), installed: None }),
         Err(ProcessError::Failed { tail, .. }) => Err(failed(&tail).into()),
         Err(other) => Err(other.into()),
+    }
+}
+
+/// Sees the lines of `rpm --install --verbose`: for the log, the progress, and to keep the warnings.
+pub(super) struct Lines<'a> {
+    context: BaseContext<'a>,
+    total: u64,
+    done: AtomicU64,
+    warnings: Mutex<Vec<String>>,
+    tail: Tail,
+}
+
+impl<'a> Lines<'a> {
+    pub(super) fn new(context: BaseContext<'a>, count: usize) -> Self {
+        let (done, warnings) = (AtomicU64::new(0), Mutex::default());
+        Self { context, total: count as u64, done, warnings, tail: Tail::default() }
+    }
+
+    pub(super) fn see(&self, line: &str) {
+        let sink = self.context.sink;
+        sink(StepEvent::Line(line.to_owned()));
+        self.tail.push(line);
+        if let Some(warning) = line.strip_prefix("warning: ") {
+            let mut warnings = self.warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            warnings.push(warning.to_owned());
+        } else if is_package(line) {
+            let done = 1 + self.done.fetch_add(1, Ordering::Relaxed);
+            sink(StepEvent::Progress { done: done.min(self.total), total: self.total, bytes: false });
+        }
+    }
+
+    /// The last lines.
+    pub(super) fn tail(&self) -> &Tail {
+        &self.tail
+    }
+
+    pub(super) fn warnings(self) -> Vec<String> {
+        self.warnings.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -126,7 +161,7 @@ fn is_package(line: &str) -> bool {
 }
 
 /// Why rpm failed, by its last lines.
-fn failed(tail: &str) -> RpmError {
+pub(super) fn failed(tail: &str) -> RpmError {
     // "installing package x-1.x86_64 needs 12MB more space on the / filesystem", one for each package
     // that doesn't fit any more: the largest number is what all of them need.
     let missing = tail.lines().filter(|line| line.contains("more space on the")).filter_map(|line| {

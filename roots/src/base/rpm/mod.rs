@@ -1,5 +1,5 @@
 //! A base from RPM repositories: resolved by dnf's library, downloaded and verified by us, installed by
-//! the host's rpm, and given a package database that the root's own rpm can read.
+//! the host's rpm or its own, and given a package database that the root's own rpm can read.
 
 use std::path::{Path, PathBuf};
 
@@ -10,6 +10,7 @@ use super::{BaseContext, BaseError, BaseSource, named_file};
 use crate::process;
 use crate::progress::StepEvent;
 
+mod bootstrap;
 mod convert;
 mod download;
 mod error;
@@ -21,6 +22,7 @@ mod repo_file;
 mod resolve;
 mod verify;
 
+pub use bootstrap::Bootstrap;
 pub use error::RpmError;
 pub use keys::KeyProblem;
 use keys::Key;
@@ -29,7 +31,7 @@ use repo_file::{KeyFile, Repo, Variables};
 use resolve::{Package, Resolution};
 
 /// The semantic version of what this step does; bumped when the same inputs give another root.
-const STEP_VERSION: u32 = 2;
+const STEP_VERSION: u32 = 3;
 
 /// The host's tools, and the Debian packages they are in.
 const TOOLS: [(&str, &str); 6] = [
@@ -55,6 +57,8 @@ pub struct RpmBase {
     pub arch: String,
     /// What `$releasever` stands for: `7`.
     pub releasever: String,
+    /// Who installs the packages.
+    pub bootstrap: Bootstrap,
 }
 
 impl RpmBase {
@@ -131,7 +135,13 @@ impl BaseSource for RpmBase {
             return Err(BaseError::NotRoot);
         }
         for (program, package) in TOOLS {
-            if !process::is_installed(program) {
+            // What choosing packages and the host's rpm need isn't always needed.
+            let needed = match program {
+                "rpm" | "rpmkeys" => self.bootstrap == Bootstrap::Host,
+                "python3" => false,
+                _ => true,
+            };
+            if needed && !process::is_installed(program) {
                 return Err(BaseError::Tool { program, package });
             }
         }
@@ -153,15 +163,23 @@ impl BaseSource for RpmBase {
         download(context, &trusted, &resolution)?;
         let keys: Vec<Key> = trusted.iter().flat_map(|(_, keys)| keys.clone()).collect();
         let layout = install::Layout::new(context, &resolution.packages, &keys)?;
-        verify(context, &trusted, &resolution, &layout)?;
+        let packages = &resolution.packages;
+        let by_root = bootstrap::by_root(context, self.bootstrap, &trusted, packages, &layout)?;
+        verify(context, &trusted, &resolution, &layout, by_root)?;
         let checked = trusted.iter().all(|(repo, _)| repo.gpgcheck);
-        let said = install::install(context, &layout, resolution.packages.len(), checked, root)?;
-        for warning in said {
+        let said = if by_root {
+            bootstrap::install(context, &layout, packages, checked, root)?
+        } else {
+            install::install(context, &layout, packages.len(), checked, root)?
+        };
+        for warning in said.warnings {
             (context.sink)(StepEvent::Warning(warning.clone()));
             warnings.push(warning);
         }
-        let database = convert::convert(context, &layout, &resolution.packages, root)?;
-        Ok(facts(&trusted, &resolution, lock_state, database, &warnings))
+        let database = convert::convert(context, &layout, packages, said.installed, root)?;
+        let mut facts = facts(&trusted, &resolution, lock_state, database, &warnings);
+        facts["installed_by"] = if by_root { "root" } else { "host" }.into();
+        Ok(facts)
     }
 }
 
@@ -170,9 +188,13 @@ impl RpmBase {
     fn hasher(&self) -> Result<(KeyHasher, Vec<Repo>), BaseError> {
         let (repos, contents) = self.repos()?;
         let mut hasher = KeyHasher::new("base rpm", STEP_VERSION);
-        let Self { repo_files: _, packages, lock: _, arch, releasever } = self;
+        let Self { repo_files: _, packages, lock: _, arch, releasever, bootstrap } = self;
         hasher.text("arch", arch).text("releasever", releasever).list("packages", packages);
         hasher.list("repo files", &contents);
+        // Either way gives the same root; who asks for this one wants it built like this.
+        if *bootstrap == Bootstrap::Root {
+            hasher.text("bootstrap", "root");
+        }
         for repo in &repos {
             for (key, _) in &repo.keys {
                 match key {
@@ -246,12 +268,18 @@ fn verify(
     trusted: &[(Repo, Vec<Key>)],
     resolution: &Resolution,
     layout: &install::Layout,
+    by_root: bool,
 ) -> Result<(), BaseError> {
     (context.sink)(StepEvent::Phase("checking signatures".to_owned()));
     for (repo, keys) in trusted.iter().filter(|(repo, _)| repo.gpgcheck) {
         let packages = resolution.packages.iter().filter(|package| package.repo == repo.id);
         let packages: Vec<(&Package, PathBuf)> = packages.map(|p| (p, layout.package(p))).collect();
-        if !packages.is_empty() {
+        if packages.is_empty() {
+            continue;
+        }
+        if by_root {
+            bootstrap::signature::check(context, repo, keys, &packages)?;
+        } else {
             verify::signatures(context, repo, keys, &packages)?;
         }
     }
