@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::{io, thread};
 
@@ -76,7 +77,7 @@ const NETWORK_ENVIRONMENT: [&str; 10] = [
 /// exact, so start it from one that waits for it), and sees nothing of our environment but proxies.
 #[must_use]
 pub fn tool(program: &str) -> Command {
-    let mut command = Command::new("setpriv");
+    let mut command = Command::new(found("setpriv"));
     command.args(["--pdeathsig", "KILL", "--", program]).env_clear().current_dir("/");
     command.env("PATH", PATH).env("LC_ALL", "C.UTF-8");
     for name in NETWORK_ENVIRONMENT {
@@ -90,11 +91,22 @@ pub fn tool(program: &str) -> Command {
 /// Whether the host has this program, and may run it, where [`tool`] finds it.
 #[must_use]
 pub fn is_installed(program: &str) -> bool {
+    find(program).is_some()
+}
+
+/// Where a program of the host is; its bare name if it is nowhere, for the error that comes of it. A command that is
+/// looked for in a PATH of its own is forked, with all our page tables, where one with a path is spawned.
+#[must_use]
+pub fn found(program: &str) -> PathBuf {
+    find(program).unwrap_or_else(|| program.into())
+}
+
+fn find(program: &str) -> Option<PathBuf> {
     use std::os::unix::fs::PermissionsExt;
-    let runs = |path: std::path::PathBuf| {
+    let runs = |path: &PathBuf| {
         path.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
     };
-    PATH.split(':').any(|dir| runs(std::path::Path::new(dir).join(program)))
+    PATH.split(':').map(|dir| Path::new(dir).join(program)).find(runs)
 }
 
 /// Runs `command` in a process group of its own with empty stdin, hands every line of its stdout
@@ -148,7 +160,7 @@ pub fn capture(
 
 /// What is really run, where that is started through `setpriv … --`.
 fn name(command: &Command) -> String {
-    let wrapped = (command.get_program() == "setpriv").then(|| command.get_args().nth(3)).flatten();
+    let wrapped = (Path::new(command.get_program()).file_name() == Some("setpriv".as_ref())).then(|| command.get_args().nth(3)).flatten();
     wrapped.unwrap_or(command.get_program()).to_string_lossy().into_owned()
 }
 

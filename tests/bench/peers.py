@@ -12,10 +12,10 @@ from pathlib import Path
 
 from shared import SOURCE, WORK, Cost, ansible, around, clean_environment, measured, run, say
 
-# The newest `ansible` whose ansible-core is 2.19: it brings community.general.
-REQUIREMENTS = ["ansible-core==2.19.14", "ansible==12.3.0"]
+# The newest `ansible` whose ansible-core is 2.16: it brings community.general.
+REQUIREMENTS = ["ansible-core==2.16.19", "ansible==9.13.0"]
 # What goes into the base, for those who run Ansible in the container itself.
-INSIDE = ["ansible-core==2.19.14"]
+INSIDE = ["ansible-core==2.16.19"]
 SUITE, PACKAGES, MIRROR = "bookworm", ["python3"], "http://deb.debian.org/debian"
 
 
@@ -118,7 +118,7 @@ class Chroot:
 
     def __init__(self, project: Path) -> None:
         self._archive, self._project = Path(), project
-        self._program = ansible("ansible-2.19", REQUIREMENTS) / "bin/ansible-playbook"
+        self._program = ansible("ansible-2.16", REQUIREMENTS) / "bin/ansible-playbook"
         self._root = WORK / "root"
 
     def bring(self, archive: Path) -> None:

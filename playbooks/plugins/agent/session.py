@@ -40,6 +40,7 @@ class Session(object):
         self._agent = agent
         self._greeted = False
         self._watch = None
+        self._unseen = True  # whether a program has run since the last look
         self._reset()
         self._channel = Channel(loop, sock, self)
 
@@ -74,6 +75,9 @@ class Session(object):
             self._input_open = kind == wire.RESTORE
             if kind == wire.SAVE:
                 self._save()
+        elif kind == wire.LOOK and self._watch is not None:
+            self._channel.send(wire.message(wire.LOOK, self._facts(self._unseen)))
+            self._unseen = False
         elif kind in (wire.PUT, wire.GET):
             self._request = kind
             self._transfer(kind, byte_string(wire.parse(payload), "path"))
@@ -284,9 +288,8 @@ class Session(object):
 
     def _answer(self, kind, body):
         # DATA that is still under way belongs to this request: it is awaited, and dropped.
-        if self._watch is not None:
-            body.update(self._facts(self._ran))
         still_open = self._input_open
+        self._unseen = self._unseen or self._ran
         self._reset()
         self._input_open = still_open
         self._channel.send(wire.message(kind, body))

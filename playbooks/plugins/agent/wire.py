@@ -24,9 +24,10 @@ STATUS = b"S"  # JSON: the request was carried out, and how it ended
 FAILURE = b"F"  # JSON: the request could not be carried out
 SAVE = b"V"  # empty: send the state that dies with the sandbox
 RESTORE = b"U"  # empty: put back such state, which follows in DATA frames
+LOOK = b"N"  # empty: what have requests left in the root? JSON: that
 RUN = b"W"  # JSON, agent to fork server: run the module that follows in DATA frames
 
-KINDS = frozenset((HELLO, EXEC, PUT, GET, DATA, END, OUT, ERR, STATUS, FAILURE, SAVE, RESTORE, RUN))
+KINDS = frozenset((HELLO, EXEC, PUT, GET, DATA, END, OUT, ERR, STATUS, FAILURE, SAVE, RESTORE, LOOK, RUN))
 
 _HEADER = struct.Struct(">cI")
 HEADER_SIZE = _HEADER.size

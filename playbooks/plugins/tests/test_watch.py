@@ -40,14 +40,18 @@ class Watched(Client):
         return body["strays"], body["volatile"]
 
     def last(self):
-        """The body of the STATUS that ends an answer."""
+        """The body of the STATUS that ends an answer, and what is noted after it."""
         self.output = b""
         while True:
             kind, payload = self._next()
             if kind in (wire.OUT, wire.ERR):
                 self.output += payload
                 continue
-            return self._status(kind, payload)
+            self._send(wire.frame(wire.LOOK))
+            look = self._next()
+            if look[0] != wire.LOOK:
+                raise AssertionError(look)
+            return dict(self._status(kind, payload), **wire.parse(look[1]))
 
     def save(self):
         """(image, digest)"""

@@ -30,7 +30,7 @@ pub(super) struct Agent {
 /// How a request went.
 pub(super) enum Ended {
     /// The whole answer.
-    Answer(Answer, Watched),
+    Answer(Answer),
     /// It was so long that it was handed on as it came.
     Streamed,
 }
@@ -83,9 +83,8 @@ impl Agent {
     pub(super) fn save(&mut self) -> io::Result<Result<(Vec<u8>, String), String>> {
         let mut head = Vec::new();
         wire::frame(&mut head, Kind::Save, b"");
-        let Ended::Answer(answer, _) = self.converse(head, &mut || Ok(None), None)? else {
-            return Ok(Err("it is too large".to_owned()));
-        };
+        let ended = self.converse(head, &mut || Ok(None), None)?;
+        let Ended::Answer(answer) = ended else { return Ok(Err("it is too large".to_owned())) };
         let body: serde_json::Value = serde_json::from_slice(&answer.last)?;
         let text = |key: &str| body.get(key).and_then(|it| it.as_str()).unwrap_or_default().to_owned();
         Ok(if answer.done { Ok((answer.out, text("digest"))) } else { Err(text("message")) })
@@ -97,10 +96,28 @@ impl Agent {
         wire::frame(&mut head, Kind::Restore, b"");
         wire::pieces(&mut head, Kind::Data, image);
         wire::frame(&mut head, Kind::End, b"");
-        match self.converse(head, &mut || Ok(None), None)? {
-            Ended::Answer(answer, watched) if answer.done => Ok(watched.volatile),
-            Ended::Answer(answer, _) => Err(wire::odd(String::from_utf8_lossy(&answer.last).into_owned())),
+        let ended = self.converse(head, &mut || Ok(None), None)?;
+        match ended {
+            Ended::Answer(answer) if answer.done => Ok(self.look()?.volatile),
+            Ended::Answer(answer) => Err(wire::odd(String::from_utf8_lossy(&answer.last).into_owned())),
             Ended::Streamed => Err(wire::odd("too long an answer")),
+        }
+    }
+
+    /// What requests have left in the root.
+    pub(super) fn look(&mut self) -> io::Result<Watched> {
+        let mut request = Vec::new();
+        wire::frame(&mut request, Kind::Look, b"");
+        // Some bytes, which a socket that holds nothing else takes at once.
+        self.stream.write_all(&request)?;
+        loop {
+            self.wait(false, None)?;
+            if let Some(frame) = self.receive()?.pop() {
+                return match frame.kind {
+                    Kind::Look => frame.parse(),
+                    _ => Err(wire::odd("a frame that tells nothing of the root")),
+                };
+            }
         }
     }
 
@@ -133,9 +150,9 @@ impl Agent {
             if sent == unsent.len()
                 && let Some((done, body)) = last.take()
             {
-                let (answer, watched) = Answer::of(out, err, done, &body)?;
+                let answer = Answer::of(out, err, done, &body)?;
                 if !streamed {
-                    return Ok(Ended::Answer(answer, watched));
+                    return Ok(Ended::Answer(answer));
                 }
                 if let Some(mut client) = client {
                     let mut frames = Vec::new();

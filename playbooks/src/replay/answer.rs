@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::names::Names;
@@ -23,8 +24,8 @@ pub(super) struct Answer {
     pub(super) last: Vec<u8>,
 }
 
-/// What an agent that watches the root adds to its answers, for us only.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What an agent that watches the root tells after its answers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub(super) struct Watched {
     /// Processes in the root that aren't the agent's; nothing when it wasn't counted.
     pub(super) strays: Option<u64>,
@@ -33,13 +34,10 @@ pub(super) struct Watched {
 }
 
 impl Answer {
-    /// An answer in the root's words, and what the agent tells beside it.
-    pub(super) fn of(out: Vec<u8>, err: Vec<u8>, done: bool, last: &[u8]) -> io::Result<(Self, Watched)> {
-        let mut body: Map<String, Value> = serde_json::from_slice(last).map_err(wire::odd)?;
-        let strays = body.remove("strays").and_then(|count| count.as_u64());
-        let volatile = body.remove("volatile").and_then(|text| text.as_str().map(str::to_owned));
-        let last = serde_json::to_vec(&body)?;
-        Ok((Self { out, err, done, last }, Watched { strays, volatile }))
+    /// An answer in the root's words.
+    pub(super) fn of(out: Vec<u8>, err: Vec<u8>, done: bool, last: &[u8]) -> io::Result<Self> {
+        let body: Map<String, Value> = serde_json::from_slice(last).map_err(wire::odd)?;
+        Ok(Self { out, err, done, last: serde_json::to_vec(&body)? })
     }
 
     /// With the journals' names.
@@ -148,10 +146,7 @@ mod tests {
     use super::*;
 
     fn answer(out: &str) -> Answer {
-        let last = br#"{"code": 0, "how": "warm", "strays": 2, "volatile": "x"}"#;
-        let (answer, watched) = Answer::of(out.into(), b"e".to_vec(), true, last).unwrap();
-        assert_eq!(watched, Watched { strays: Some(2), volatile: Some("x".to_owned()) });
-        answer
+        Answer::of(out.into(), b"e".to_vec(), true, br#"{"code": 0, "how": "warm"}"#).unwrap()
     }
 
     #[test]

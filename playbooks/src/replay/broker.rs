@@ -1,6 +1,7 @@
 //! The broker: one run's requests, the journals, and the root when it is needed.
 
 use std::collections::HashMap;
+use std::io::Write as _;
 use std::mem;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -11,7 +12,7 @@ use rootbuild_cache::{Digest, Store};
 use rootbuild_roots::working::{Snapshot, WorkingRoot};
 
 use super::agent::Ended;
-use super::answer::{Answer, LONGEST, Watched};
+use super::answer::{Answer, LONGEST};
 use super::journal::{Entry, Journals, Known, Reply};
 use super::live::{Live, Lost, Maker};
 use super::names::Names;
@@ -182,6 +183,7 @@ impl<'a> Broker<'a> {
             let role_ends = inner.task.role != task.role;
             checkpoint::consider(self, &mut inner, role_ends);
         }
+        inner.names.forget_directories();
         inner.mark = inner.path.len();
         inner.task_counts = (0, 0);
         inner.task = task;
@@ -204,7 +206,7 @@ impl<'a> Broker<'a> {
         self.lock().again.clone()
     }
 
-    /// Answers a request. The answer's frames, unless they were sent to `client` as they came.
+    /// Answers a request. The answer's frames, unless they were sent to `client` already.
     pub(super) fn request(&self, request: Request, client: &UnixStream) -> Result<Option<Vec<u8>>, Refused> {
         let mut inner = self.lock();
         if inner.fatal.is_some() || inner.again.is_some() {
@@ -270,7 +272,7 @@ impl<'a> Broker<'a> {
         inner.task_counts.0 += 1;
         inner.since += took;
         inner.unseen += took;
-        let (answer, watched) = match result {
+        let answer = match result {
             Err(error) => {
                 tracing::debug!(%error, "a request was given up");
                 inner.end("a request was given up");
@@ -281,16 +283,20 @@ impl<'a> Broker<'a> {
                 inner.give_back(agent);
                 return Ok(None);
             }
-            Ok(Ended::Answer(answer, watched)) => (answer, watched),
+            Ok(Ended::Answer(answer)) => answer,
         };
-        inner.give_back(agent);
         let answer = answer.canonical(&request, &mut inner.names);
+        inner.give_back(agent);
+        // Ansible goes on while the root is looked at; its next request waits for the lock. If it is gone, that
+        // shows when it is listened to.
+        let mut client = client;
+        let _ = client.write_all(&answer.send(&request, &inner.names));
         // Who only looks changes nothing, whatever else goes on.
-        let pure = inner.saw(watched) || request.kind == Kind::Get || request.is_poll();
+        let pure = request.kind == Kind::Get || inner.look() || request.is_poll();
         if let Some(identity) = identity.filter(|_| inner.counts.journal_ended.is_none()) {
             inner.record(&identity, &answer, pure, took);
         }
-        Ok(Some(answer.send(&request, &inner.names)))
+        Ok(None)
     }
 
     /// Makes the root, or brings it up to date.
@@ -337,6 +343,9 @@ impl<'a> Broker<'a> {
                 (Some(before), Some(now)) if now.agrees(&before) => {}
                 _ => return self.begin_again(inner, "a request ended otherwise than before".to_owned()),
             }
+        }
+        if let Some(live) = inner.live.as_mut().filter(|live| !live.is_seen) {
+            checkpoint::is_pure(live);
         }
         Ok(())
     }
@@ -510,9 +519,17 @@ impl Inner {
         }
     }
 
-    /// Takes what the agent tells after a request; whether the request left the root as it was.
-    fn saw(&mut self, watched: Watched) -> bool {
-        self.live.as_mut().is_some_and(|live| checkpoint::is_pure(live, watched))
+    /// Looks at the root after a request, unless it isn't worth it; whether it is known that the request left the
+    /// root as it was.
+    fn look(&mut self) -> bool {
+        // Those between the making and the removal of a temporary directory belong together: no request that
+        // changed in one run but not in another is answered by a journal after them.
+        let belongs = self.names.has_directory();
+        self.live.as_mut().is_some_and(|live| {
+            let is_worth_it = !belongs && live.fingerprint.is_some();
+            live.is_seen &= is_worth_it;
+            is_worth_it && checkpoint::is_pure(live)
+        })
     }
 
     fn record(&mut self, identity: &Identity, answer: &Answer, pure: bool, took: Duration) {
@@ -541,10 +558,10 @@ impl Inner {
         let live = self.live.as_mut()?;
         let mut agent = live.agent().ok()?;
         let ended = agent.ask(head, request.data(&self.names), None).ok()?;
+        live.is_seen = false;
         live.give_back(agent);
-        let Ended::Answer(answer, watched) = ended else { return None };
+        let Ended::Answer(answer) = ended else { return None };
         let answer = answer.canonical(request, &mut self.names);
-        self.saw(watched);
         Some(answer)
     }
 }

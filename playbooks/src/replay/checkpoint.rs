@@ -13,34 +13,45 @@ use super::live::Live;
 use super::state;
 use crate::run::RunError;
 
-/// With more changed names than this, requests aren't looked after one by one.
-const MOST_NAMES: usize = 4000;
+/// With more changed names than this, requests aren't looked after one by one, which would cost each more than a
+/// millisecond: what comes after a change is then known again from the next checkpoint on.
+const MOST_NAMES: usize = 400;
 
-/// So much work in the root is worth a checkpoint.
-const LONG: Duration = Duration::from_secs(2);
+/// So much work in the root is worth a checkpoint: what comes after it is done again when something changes.
+const LONG: Duration = Duration::from_millis(250);
 
-/// Work that takes so much longer than a checkpoint is worth one, where what comes next may be known.
+/// Work that takes so much longer than a checkpoint is worth one.
 const TIMES: u32 = 20;
 
 /// Less work isn't.
 const SHORT: Duration = Duration::from_millis(20);
 
-/// Takes what the agent told after a request; whether the request left everything as it was.
-pub(super) fn is_pure(live: &mut Live, watched: Watched) -> bool {
+/// Looks at the root; whether it is known that all is as it was before the last request.
+pub(super) fn is_pure(live: &mut Live) -> bool {
+    let watched = live.agent().and_then(|mut agent| {
+        let watched = agent.look()?;
+        live.give_back(agent);
+        Ok(watched)
+    });
+    let watched = watched.unwrap_or_else(|error| {
+        tracing::debug!(%error, "nothing is known of the root");
+        Watched::default()
+    });
     // What runs in the background may write at any time, which counts for the request that it meets.
     let same = watched.volatile.is_some() && watched.volatile == live.watched.volatile;
     live.watched = watched;
     let now = live.working.fingerprint(MOST_NAMES).ok().flatten();
     let before = std::mem::replace(&mut live.fingerprint, now);
-    same && before.is_some() && before == now
+    std::mem::replace(&mut live.is_seen, true) && same && before.is_some() && before == now
 }
 
 /// Makes a checkpoint between two tasks if it is worth it: one to come back to, or only a look whether
 /// what comes next is known.
 pub(super) fn consider(broker: &Broker<'_>, inner: &mut Inner, role_ends: bool) {
     let diverged = inner.counts.diverged.is_some();
-    let keep = inner.since > LONG || role_ends && inner.since > SHORT;
-    let look = diverged && inner.unseen > SHORT.max(inner.snapshot_cost * TIMES);
+    let cost = inner.snapshot_cost * TIMES;
+    let keep = inner.since > LONG.max(cost) || role_ends && inner.since > SHORT;
+    let look = diverged && inner.unseen > SHORT.max(cost);
     if !(keep || look) || inner.counts.journal_ended.is_some() || broker.maker.run.boot {
         return;
     }
@@ -61,6 +72,9 @@ pub(super) fn consider(broker: &Broker<'_>, inner: &mut Inner, role_ends: bool) 
 
 fn make(broker: &Broker<'_>, inner: &mut Inner, keep: bool) -> Result<bool, RunError> {
     let Some(live) = inner.live.as_mut() else { return Ok(false) };
+    if !live.is_seen {
+        is_pure(live);
+    }
     if live.watched.strays != Some(0) || live.watched.volatile.is_none() {
         return Ok(false);
     }

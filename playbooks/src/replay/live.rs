@@ -68,7 +68,9 @@ pub(crate) struct Live {
     pub(super) pristine: Option<String>,
     /// What the agent told last.
     pub(super) watched: Watched,
-    /// The root as it was after the last request, where that is known.
+    /// Whether that was after the last request.
+    pub(super) is_seen: bool,
+    /// The root as it was then, where that is known.
     pub(super) fingerprint: Option<Fingerprint>,
 }
 
@@ -124,6 +126,7 @@ impl Maker<'_> {
             idle: None,
             pristine: None,
             watched: Watched { strays: Some(0), volatile: None },
+            is_seen: true,
             fingerprint: None,
         };
         if ready != Some(true) {

@@ -33,6 +33,8 @@ const BECOME: &[u8] = b"BECOME-SUCCESS-";
 const BECOME_LETTERS: usize = 32;
 /// What a job's name stands behind when it is first used.
 const WRAPPER: &[u8] = b"async_wrapper.py ";
+/// How Ansible removes a temporary directory.
+const REMOVAL: &[u8] = b"rm -f -r ";
 /// What stands for a job's process id.
 const NO_PID: &[u8] = b".1";
 /// The argument that tells where a copied file's content came from.
@@ -62,6 +64,8 @@ pub(super) struct Names {
     jobs: bool,
     /// Names of files that Ansible has made for itself.
     files: HashSet<Vec<u8>>,
+    /// Temporary directories that haven't been removed yet, by the journals' names.
+    directories: HashSet<Vec<u8>>,
 }
 
 impl Names {
@@ -78,11 +82,30 @@ impl Names {
                     count += 1;
                     self.jobs |= found.sort == Sort::Job;
                     self.theirs.insert(ours.clone(), name.to_vec());
+                    if found.sort == Sort::Directory {
+                        self.directories.insert(ours.clone());
+                    }
                     self.ours.insert(name.to_vec(), ours);
                 }
             }
         }
-        self.inward(head).into_owned()
+        let head = self.inward(head).into_owned();
+        if !self.directories.is_empty() && memmem::find(&head, REMOVAL).is_some() {
+            for found in scan(&head, false) {
+                self.directories.remove(&head[found.from..found.to]);
+            }
+        }
+        head
+    }
+
+    /// Whether there is a temporary directory of the task that runs.
+    pub(super) fn has_directory(&self) -> bool {
+        !self.directories.is_empty()
+    }
+
+    /// A new task begins: what directories are left nobody removes.
+    pub(super) fn forget_directories(&mut self) {
+        self.directories.clear();
     }
 
     /// A text of Ansible's with the journals' names.

@@ -3,6 +3,10 @@
 //! Ansible makes the zip anew in each run, with the time of day in every entry and once more in the
 //! wrapper. So a payload is told apart by what its zip holds (names and bytes) instead.
 
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use memchr::memmem;
 
 /// The places of a payload's text that say nothing about what it does.
@@ -56,9 +60,30 @@ pub(super) fn without_date(text: &[u8]) -> [&[u8]; 2] {
     [text, b""]
 }
 
-/// The digest of what a base64 zip holds; of the text itself if it is no zip that we can read.
+/// More zips than a run has modules.
+const MOST_KNOWN: usize = 1000;
+
+/// The digest of what a base64 zip holds; of the text itself if it is no zip that we can read. A run sends the same
+/// zip for each task that has the same module, so it is read once.
 pub(super) fn content(zip: &[u8]) -> blake3::Hash {
-    decoded(zip)
+    static KNOWN: LazyLock<Mutex<HashMap<[u8; 32], blake3::Hash>>> = LazyLock::new(Mutex::default);
+    let text = *blake3::hash(zip).as_bytes();
+    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(content) = known().get(&text) {
+        return *content;
+    }
+    let content = unpacked(zip);
+    let mut known = known();
+    if known.len() >= MOST_KNOWN {
+        known.clear();
+    }
+    known.insert(text, content);
+    content
+}
+
+fn unpacked(zip: &[u8]) -> blake3::Hash {
+    let bytes = BASE64_STANDARD.decode(zip).ok();
+    bytes
         .and_then(|bytes| {
             let mut entries = entries(&bytes)?;
             entries.sort_unstable();
@@ -110,34 +135,6 @@ fn short(bytes: &[u8], at: usize) -> Option<u16> {
 
 fn long(bytes: &[u8], at: usize) -> Option<usize> {
     Some(u32::from_le_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?) as usize)
-}
-
-/// Base64 without line breaks; nothing if it is anything else.
-fn decoded(text: &[u8]) -> Option<Vec<u8>> {
-    let value = |byte: u8| match byte {
-        b'A'..=b'Z' => Some(byte - b'A'),
-        b'a'..=b'z' => Some(byte - b'a' + 26),
-        b'0'..=b'9' => Some(byte - b'0' + 52),
-        b'+' => Some(62),
-        b'/' => Some(63),
-        _ => None,
-    };
-    if !text.len().is_multiple_of(4) {
-        return None;
-    }
-    let padding = text.iter().rev().take(2).take_while(|byte| **byte == b'=').count();
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    for (number, group) in text.chunks_exact(4).enumerate() {
-        let last = (number + 1) * 4 == text.len();
-        let mut word = 0_u32;
-        for (place, byte) in group.iter().enumerate() {
-            let padded = last && place >= 4 - padding;
-            word = word << 6 | u32::from(if padded { 0 } else { value(*byte)? });
-        }
-        let kept = if last { 3 - padding } else { 3 };
-        bytes.extend_from_slice(&word.to_be_bytes()[1..=kept]);
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

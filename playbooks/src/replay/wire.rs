@@ -33,10 +33,11 @@ pub(super) enum Kind {
     Failure,
     Save,
     Restore,
+    Look,
 }
 
 impl Kind {
-    const ALL: [(u8, Self); 12] = [
+    const ALL: [(u8, Self); 13] = [
         (b'H', Self::Hello),
         (b'X', Self::Exec),
         (b'P', Self::Put),
@@ -49,6 +50,7 @@ impl Kind {
         (b'F', Self::Failure),
         (b'V', Self::Save),
         (b'U', Self::Restore),
+        (b'N', Self::Look),
     ];
 
     fn of(byte: u8) -> Option<Self> {

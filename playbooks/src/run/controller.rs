@@ -6,6 +6,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use rootbuild_roots::process;
+
 use super::PlaybookRun;
 use super::scratch::Scratch;
 use crate::trace::Launcher;
@@ -80,7 +82,7 @@ pub(super) fn hosts(run: &PlaybookRun, scratch: &Scratch, pattern: &str) -> Comm
 
 /// One of Ansible's programs with what all need: inventory, vault password, environment.
 fn ansible(run: &PlaybookRun, scratch: &Scratch, program: &str, launcher: Option<&Launcher>) -> Command {
-    let mut command = Command::new("setpriv");
+    let mut command = Command::new(process::found("setpriv"));
     command.args(FENCE);
     if let Some(launcher) = launcher {
         command.arg(&launcher.program).args(&launcher.arguments);

@@ -14,7 +14,7 @@ use super::resolv::MountPoint;
 use super::running::{Clean, Running};
 use super::{Console, Network, Sandbox, SandboxError, SandboxSpec};
 use crate::cancel::Cancel;
-use crate::process::{PATH, is_installed};
+use crate::process::{self, PATH, is_installed};
 use crate::working::RootMount;
 
 /// `--console=pipe` came with this version.
@@ -59,7 +59,7 @@ fn version() -> Result<u32, SandboxError> {
         return Ok(*version);
     }
     let program = "systemd-nspawn";
-    let output = Command::new(program)
+    let output = Command::new(process::found(program))
         .arg("--version")
         .env_clear()
         .env("PATH", PATH)
@@ -95,7 +95,7 @@ impl Sandbox for Nspawn {
             terminal: io::stdin().is_terminal() && io::stdout().is_terminal(),
         };
         let line = command::command_line(&spec, &circumstances);
-        let mut command = Command::new(&line[0]);
+        let mut command = Command::new(process::found(&line[0].to_string_lossy()));
         command.args(&line[1..]).env_clear().envs(command::environment(&spec)).current_dir("/");
         match spec.console {
             Console::Pipe => {
