@@ -106,7 +106,7 @@ impl<'a> Planner<'a> {
                     BaseKind::Root(below) => self.standing_on(&step.name(), below)?,
                     _ => {
                         let dir = &self.definition.dir;
-                        let key = base::source(below).key()?;
+                        let key = base::source(below, &self.definition.path).key()?;
                         let (parts, whole) = remember::of_base(below, dir);
                         let (step, reader) = (step.name(), None);
                         self.look(&Keyed { root: name, index, step, key, parts, whole, reader, dir })?

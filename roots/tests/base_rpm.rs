@@ -10,8 +10,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Mutex;
 
 use rootbuild_cache::Store;
-use rootbuild_roots::base::rpm::Bootstrap;
 use rootbuild_roots::base::{BaseContext, BaseError, BaseSource, RpmBase, RpmError};
+use rootbuild_roots::base::rpm::{Bootstrap, Written};
 use rootbuild_roots::sandbox::{Console, Network, Nspawn, Sandbox, SandboxSpec};
 use rootbuild_roots::working::RootMount;
 use rootbuild_roots::{Cancel, StepEvent};
@@ -52,6 +52,7 @@ impl Project {
             arch: "x86_64".to_owned(),
             releasever: "7".to_owned(),
             bootstrap: Bootstrap::default(),
+            written: Written::default(),
         };
         Self { dir, base, cancel: Cancel::new(), events: Mutex::default() }
     }
@@ -380,7 +381,7 @@ fn a_lock_that_does_not_fit_says_what_changed() {
     let message = |project: &Project| {
         let error = project.base.key().unwrap_err();
         assert!(error.is_definition_error(), "{error}");
-        assert!(error.hint().unwrap().contains("delete"), "{error}");
+        assert!(error.hint().unwrap().contains("rootbuild lock"), "{error}");
         error.to_string()
     };
     project.base.packages.push("bash".to_owned());
@@ -397,7 +398,7 @@ fn a_lock_that_does_not_fit_says_what_changed() {
     assert!(message(&project).contains("/other, locked is"));
     fs::write(project.path("test.repo"), good(&dir)).unwrap();
     fs::write(&lock, locked.replace("[request]", "[request]\nnew = 1")).unwrap();
-    assert!(message(&project).contains("hello.lock:7: this is no lock file"), "{}", message(&project));
+    assert!(message(&project).contains("hello.lock:8: this is no lock file"), "{}", message(&project));
     // Another key under the same name is found out when the base is built.
     let other = locked.replace("fingerprints = [\"", "fingerprints = [\"0000");
     fs::write(&lock, other).unwrap();

@@ -13,7 +13,7 @@ use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use clap_complete::env::{CompleteEnv, Shells};
 
 use super::{Cli, Global, out};
-use crate::definition::Definition;
+use crate::definition::{BaseKind, Definition};
 use crate::engine::{Step, base_of};
 use crate::exit;
 use crate::render::Report;
@@ -69,6 +69,8 @@ fn command() -> clap::Command {
                 |what: &str| arg.get_value_names().is_some_and(|names| names.iter().any(|name| name == what));
             if asks_for("ROOT") {
                 arg.add(ArgValueCandidates::new(roots))
+            } else if asks_for("BASE") {
+                arg.add(ArgValueCandidates::new(locks))
             } else if asks_for("STEP") {
                 arg.add(ArgValueCandidates::new(steps))
             } else {
@@ -91,6 +93,13 @@ fn steps() -> Vec<CompletionCandidate> {
     let names = definition.roots.iter().flat_map(|root| Step::of(root, base_of(&definition, root)));
     let names: BTreeSet<String> = names.map(|step| step.name()).collect();
     names.into_iter().map(CompletionCandidate::new).collect()
+}
+
+/// Its bases that name a lock.
+fn locks() -> Vec<CompletionCandidate> {
+    let bases = definition().map(|definition| definition.bases).unwrap_or_default();
+    let locked = bases.iter().filter(|base| matches!(&base.kind, BaseKind::Rpm(rpm) if rpm.lock.is_some()));
+    locked.map(|base| CompletionCandidate::new(&base.name)).collect()
 }
 
 /// Its roots.

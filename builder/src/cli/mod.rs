@@ -5,6 +5,7 @@ pub mod doctor;
 pub mod explain;
 pub mod forcing;
 pub mod list;
+pub mod lock;
 pub mod log;
 mod out;
 pub mod plan;
@@ -92,6 +93,8 @@ pub enum Command {
     Log(log::Arguments),
     /// Open a shell in a root; what it changes is dropped
     Shell(shell::Arguments),
+    /// Write down exactly which packages make up a base, or take newer ones
+    Lock(lock::Arguments),
     /// Check that this machine has what a provision needs
     Doctor(doctor::Arguments),
     /// Print a completion script for a shell
@@ -178,6 +181,7 @@ impl Cli {
             Command::Show(arguments) => show::run(global, arguments),
             Command::Log(arguments) => log::run(global, arguments),
             Command::Shell(arguments) => shell::run(global, arguments),
+            Command::Lock(arguments) => lock::run(global, arguments),
             Command::Doctor(arguments) => doctor::run(global, arguments),
             Command::Completion(arguments) => completion::run(global, arguments),
         };

@@ -31,6 +31,10 @@ pub struct Arguments {
     #[arg(short, long, value_name = "N", env = "ROOTBUILD_JOBS")]
     pub jobs: Option<usize>,
 
+    /// Refuse bases whose exact packages aren't locked, instead of writing missing locks
+    #[arg(long, env = "ROOTBUILD_LOCKED", value_parser = clap::builder::FalseyValueParser::new())]
+    pub locked: bool,
+
     /// How long to wait for a layer that another rootbuild is building, in seconds [default: for ever]
     #[arg(long, value_name = "SECONDS", env = "ROOTBUILD_LOCK_TIMEOUT")]
     pub lock_timeout: Option<u64>,
@@ -59,6 +63,9 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
     let names: Vec<String> =
         super::asked_for(&definition, &arguments.roots)?.into_iter().map(|root| root.name.clone()).collect();
     let forced = arguments.forcing.resolve(&definition, &arguments.roots)?;
+    if arguments.locked {
+        super::lock::require(&definition, &names)?;
+    }
     super::require_root("rootbuild provision")?;
     let store = global.store()?;
     super::owned(&store, &definition, &names)?;

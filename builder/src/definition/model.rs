@@ -72,10 +72,10 @@ pub struct RpmBase {
     pub packages: Vec<Located<String>>,
     /// The lock file; it need not exist yet.
     pub lock: Option<Located<PathBuf>>,
-    /// What `$releasever` means in the repositories (default "7").
-    pub releasever: String,
-    /// What `$basearch` means (default: this machine's).
-    pub arch: String,
+    /// What `$releasever` means in the repositories (default "7", as if written where the base's name is).
+    pub releasever: Located<String>,
+    /// What `$basearch` means (default: this machine's, as if written where the base's name is).
+    pub arch: Located<String>,
     /// Who installs the packages.
     pub bootstrap: Bootstrap,
 }

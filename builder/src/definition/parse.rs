@@ -258,14 +258,15 @@ impl Parser<'_> {
         for (key, word) in [("releasever", &releasever), ("arch", &arch)] {
             validate::word(fields, key, word.as_ref());
         }
+        let default = |value: &str| Located { value: value.to_owned(), span: fields.span };
         let ways = [("auto", Bootstrap::Auto), ("host", Bootstrap::Host), ("root", Bootstrap::Root)];
         let bootstrap = fields.choice("bootstrap", &ways);
         Some(RpmBase {
             repos: repos?,
             packages: packages?,
             lock,
-            releasever: releasever.map_or_else(|| "7".to_owned(), |word| word.value),
-            arch: arch.map_or_else(|| std::env::consts::ARCH.to_owned(), |word| word.value),
+            releasever: releasever.unwrap_or_else(|| default("7")),
+            arch: arch.unwrap_or_else(|| default(std::env::consts::ARCH)),
             bootstrap: bootstrap.map_or(Bootstrap::default(), |bootstrap| bootstrap.value),
         })
     }

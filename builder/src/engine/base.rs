@@ -1,25 +1,21 @@
 //! From a base of the definition to what builds it.
 
+use std::path::Path;
+
 use rootbuild_roots::base::archive::{Keyed, Limits};
+use rootbuild_roots::base::rpm::Written;
 use rootbuild_roots::base::{ArchiveBase, BaseSource, DebianBase, RpmBase};
 
-use crate::definition::{Base, BaseKind, Located};
+use crate::definition::{self, Base, BaseKind, Located};
 
-/// What builds `base`.
+/// What builds `base`, which `definition` (a file) defines.
 ///
 /// # Panics
 /// When `base` is of source `root`: that is another root's tree, which nobody builds twice.
 #[must_use]
-pub fn source(base: &Base) -> Box<dyn BaseSource> {
+pub fn source(base: &Base, definition: &Path) -> Box<dyn BaseSource> {
     match &base.kind {
-        BaseKind::Rpm(rpm) => Box::new(RpmBase {
-            repo_files: values(&rpm.repos),
-            packages: values(&rpm.packages),
-            lock: value(&rpm.lock),
-            arch: rpm.arch.clone(),
-            releasever: rpm.releasever.clone(),
-            bootstrap: rpm.bootstrap,
-        }),
+        BaseKind::Rpm(rpm) => Box::new(self::rpm(base, rpm, definition)),
         BaseKind::Debian(debian) => Box::new(DebianBase {
             name: base.name.clone(),
             suite: debian.suite.value.clone(),
@@ -39,6 +35,29 @@ pub fn source(base: &Base) -> Box<dyn BaseSource> {
             keyed: Keyed::default(),
         }),
         BaseKind::Root(root) => unreachable!("base `{}` is the tree of root `{}`", base.name, root.value),
+    }
+}
+
+/// A base from RPM repositories, which `definition` (a file) defines.
+#[must_use]
+pub fn rpm(base: &Base, rpm: &definition::RpmBase, definition: &Path) -> RpmBase {
+    RpmBase {
+        repo_files: values(&rpm.repos),
+        packages: values(&rpm.packages),
+        lock: value(&rpm.lock),
+        arch: rpm.arch.value.clone(),
+        releasever: rpm.releasever.value.clone(),
+        bootstrap: rpm.bootstrap,
+        written: Written {
+            name: base.name.clone(),
+            file: definition.to_owned(),
+            base: base.span.line,
+            repos: rpm.repos.first().map_or(0, |file| file.span.line),
+            packages: rpm.packages.iter().map(|package| package.span.line).collect(),
+            lock: rpm.lock.as_ref().map_or(0, |file| file.span.line),
+            releasever: rpm.releasever.span.line,
+            arch: rpm.arch.span.line,
+        },
     }
 }
 

@@ -57,7 +57,7 @@ type Outcome = Result<LayerReport, Arc<StepError>>;
 
 impl Engine {
     pub(super) async fn base_layer(self: &Arc<Self>, root: &Root, base: &Base, index: usize) -> Outcome {
-        let source: Arc<dyn BaseSource> = super::base::source(base).into();
+        let source: Arc<dyn BaseSource> = super::base::source(base, &self.definition.path).into();
         let asked = source.inputs_key().and_then(|inputs| Ok((inputs, has_lock(base), source.key()?)));
         let (inputs_before, was_locked, key) = asked.map_err(|error| Arc::new(StepError::from(error)))?;
         let name = format!("base:{}", base.name);

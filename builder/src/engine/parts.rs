@@ -60,8 +60,8 @@ pub fn of_base(base: &Base, dir: &Path) -> Vec<Part> {
     match &base.kind {
         BaseKind::Rpm(rpm) => {
             parts.push(option("packages", list(&rpm.packages)));
-            parts.push(option("releasever", Some(rpm.releasever.clone())));
-            parts.push(option("arch", Some(rpm.arch.clone())));
+            parts.push(option("releasever", Some(rpm.releasever.value.clone())));
+            parts.push(option("arch", Some(rpm.arch.value.clone())));
         }
         BaseKind::Debian(debian) => {
             parts.push(option("suite", Some(debian.suite.value.clone())));

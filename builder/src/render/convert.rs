@@ -100,6 +100,17 @@ impl Report {
         Self::new(step_code(error), format!("{place} failed")).caused_by(error).hints(step_hint(error))
     }
 
+    /// Why the packages of a base couldn't be locked.
+    #[must_use]
+    pub fn from_lock(base: &str, error: BaseError) -> Self {
+        let error = StepError::from(error);
+        if let StepError::Base(BaseError::Definition { .. }) = error {
+            return Self::from_step("", None, &error);
+        }
+        let message = format!("base `{base}` can't be locked");
+        Self::new(step_code(&error), message).caused_by(&error).hints(step_hint(&error))
+    }
+
     /// Why a root couldn't be made. `sharers` are all roots that failed for the same reason.
     #[must_use]
     pub fn from_failure(failure: &RootFailure, sharers: &[&str], definition: &Definition) -> Self {

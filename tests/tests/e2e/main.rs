@@ -13,6 +13,7 @@ mod example;
 mod explain;
 mod inputs;
 mod interrupted;
+mod lock;
 mod names;
 mod services;
 mod support;

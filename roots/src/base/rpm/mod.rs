@@ -18,8 +18,10 @@ mod install;
 mod keys;
 mod lock;
 mod reach;
+mod relock;
 mod repo_file;
 mod resolve;
+mod stale;
 mod verify;
 
 pub use bootstrap::Bootstrap;
@@ -27,8 +29,10 @@ pub use error::RpmError;
 pub use keys::KeyProblem;
 use keys::Key;
 use lock::Lock;
+pub use relock::{LockState, PackageChange, Relocked, Update, Written as LockWritten};
 use repo_file::{KeyFile, Repo, Variables};
 use resolve::{Package, Resolution};
+pub use stale::{Stale, Written};
 
 /// The semantic version of what this step does; bumped when the same inputs give another root.
 const STEP_VERSION: u32 = 3;
@@ -59,6 +63,8 @@ pub struct RpmBase {
     pub releasever: String,
     /// Who installs the packages.
     pub bootstrap: Bootstrap,
+    /// Where all that is written, for messages.
+    pub written: Written,
 }
 
 impl RpmBase {
@@ -105,10 +111,11 @@ impl RpmBase {
     fn locked(&self, repos: &[Repo]) -> Result<Option<(Lock, Vec<u8>)>, BaseError> {
         let Some(path) = &self.lock else { return Ok(None) };
         let found = Lock::read(path)?;
-        if let Some((lock, _)) = &found {
-            lock.check(path, self, repos)?;
+        let stale = found.as_ref().map(|(lock, _)| stale::stale(lock, path, self, repos));
+        match stale::refused(self, path, stale.unwrap_or_default()) {
+            Some(refused) => Err(refused),
+            None => Ok(found),
         }
-        Ok(found)
     }
 }
 
@@ -188,7 +195,7 @@ impl RpmBase {
     fn hasher(&self) -> Result<(KeyHasher, Vec<Repo>), BaseError> {
         let (repos, contents) = self.repos()?;
         let mut hasher = KeyHasher::new("base rpm", STEP_VERSION);
-        let Self { repo_files: _, packages, lock: _, arch, releasever, bootstrap } = self;
+        let Self { repo_files: _, packages, lock: _, arch, releasever, bootstrap, written: _ } = self;
         hasher.text("arch", arch).text("releasever", releasever).list("packages", packages);
         hasher.list("repo files", &contents);
         // Either way gives the same root; who asks for this one wants it built like this.
@@ -214,11 +221,13 @@ impl RpmBase {
         locked: Option<(Lock, Vec<u8>)>,
     ) -> Result<(Resolution, &'static str), BaseError> {
         if let (Some((lock, _)), Some(path)) = (locked, &self.lock) {
-            lock.check_keys(path, trusted)?;
-            return Ok((lock.resolution(), "used"));
+            if let Some(refused) = stale::refused(self, path, stale::stale_keys(&lock, trusted)) {
+                return Err(refused);
+            }
+            return Ok((lock.resolution(trusted), "used"));
         }
         (context.sink)(StepEvent::Phase("resolving packages".to_owned()));
-        let resolution = resolve::resolve(context, self, trusted)?;
+        let (resolution, _) = resolve::resolve(context, self, trusted, None)?;
         let Some(path) = &self.lock else { return Ok((resolution, "none")) };
         Lock::new(self, trusted, &resolution).write(path)?;
         Ok((resolution, "written"))

@@ -29,8 +29,21 @@ pub(super) struct Repo {
     pub(super) sslverify: bool,
     /// Options that only dnf needs to know: `excludepkgs`, `includepkgs`, `priority`, `cost`.
     pub(super) options: Vec<(&'static str, String)>,
+    /// The line of every option that was given.
+    pub(super) lines: Vec<(String, usize)>,
     /// Options that were given and mean nothing here.
     pub(super) ignored: Vec<String>,
+}
+
+impl Repo {
+    /// Where the last of these options is written, else the start of the section.
+    pub(super) fn place_of(&self, options: &[&str]) -> Place {
+        let written = self.lines.iter().rev().find(|(option, _)| options.contains(&option.as_str()));
+        match written {
+            Some((_, line)) => Place { file: self.place.file.clone(), line: *line },
+            None => self.place.clone(),
+        }
+    }
 }
 
 /// Where a repository can be found.
@@ -246,6 +259,7 @@ impl Reader<'_> {
             pinned_by_default,
             sslverify,
             options,
+            lines: self.section.values.iter().map(|(key, _, line)| (key.clone(), *line)).collect(),
             ignored: self.ignored(),
         })
     }

@@ -123,21 +123,14 @@ def packages(base):
             "name": package.name, "epoch": int(package.epoch), "version": package.version,
             "release": package.release, "arch": package.arch, "repo": package.repoid,
             "location": package.location, "baseurl": package.baseurl or "", "size": package.downloadsize,
-            "checksum": hawkey.chksum_name(kind), "digest": digest.hex(),
+            "checksum": hawkey.chksum_name(kind), "digest": digest.hex(), "source_rpm": package.sourcerpm or "",
         })
     key = lambda p: (p["name"], p["arch"], p["epoch"], p["version"], p["release"])  # noqa: E731
     return sorted(found, key=key)
 
 
-def resolve(base, request):
-    """The whole job; raises Failure."""
-    configure(base, request)
-    try:
-        load_repos(base, request)
-        base.fill_sack(load_system_repo=False, load_available_repos=True)
-        base.read_comps(arch_filter=True)
-    except dnf.exceptions.Error as error:
-        raise Failure("metadata", message=str(error))
+def choose(base, request):
+    """Lets the solver choose; raises Failure."""
     try:
         base.install_specs(request["packages"])
     except dnf.exceptions.MarkingErrors as error:
@@ -152,9 +145,41 @@ def resolve(base, request):
         base.resolve()
     except dnf.exceptions.DepsolveError as error:
         raise Failure("conflict", message=str(error))
+
+
+def keep(base, request):
+    """Lets it choose so that what is locked stays, as far as that is possible; gives what stays behind."""
+    pins, failure = Pins(base, request), None
+    for number, chosen in enumerate(pins.rungs()):
+        base.reset(goal=True)
+        with pins.only(chosen):
+            try:
+                choose(base, request)
+            except Failure as error:
+                sys.stderr.write("rung %d: %s\n" % (number, error.answer))
+                failure = error
+            else:
+                return pins.held(base.transaction.install_set)
+    raise failure
+
+
+def resolve(base, request):
+    """The whole job; raises Failure."""
+    configure(base, request)
+    try:
+        load_repos(base, request)
+        base.fill_sack(load_system_repo=False, load_available_repos=True)
+        base.read_comps(arch_filter=True)
+    except dnf.exceptions.Error as error:
+        raise Failure("metadata", message=str(error))
+    held = []
+    if request.get("locked"):
+        held = keep(base, request)
+    else:
+        choose(base, request)
     repos = [{"id": repo.id, "urls": urls(repo), "repomd_sha256": repomd(base, repo)}
              for repo in base.repos.iter_enabled()]
-    return {"repos": repos, "packages": packages(base)}
+    return {"repos": repos, "packages": packages(base), "held": held}
 
 
 def main():

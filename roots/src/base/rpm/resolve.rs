@@ -4,13 +4,14 @@ use serde::{Deserialize, Serialize};
 
 use super::super::{BaseContext, BaseError};
 use super::keys::Key;
+use super::lock::{Lock, LockedPackage};
 use super::repo_file::{Repo, Source};
 use super::{RpmBase, RpmError};
 use crate::process;
 use crate::progress::StepEvent;
 
-/// Asks dnf's library; see the file.
-const SCRIPT: &str = include_str!("resolve.py");
+/// Asks dnf's library; see the files.
+const SCRIPT: &str = concat!(include_str!("pins.py"), include_str!("resolve.py"));
 
 /// The system's Python: the one that has dnf's library.
 const PYTHON: &str = "/usr/bin/python3";
@@ -48,6 +49,8 @@ pub(super) struct Package {
     pub(super) size: u64,
     /// Of the package file, 64 hex digits.
     pub(super) sha256: String,
+    /// The file name of the source package; empty where the repository doesn't say.
+    pub(super) source_rpm: String,
 }
 
 impl Package {
@@ -59,6 +62,34 @@ impl Package {
             epoch => format!("{name}-{epoch}:{version}-{release}.{arch}"),
         }
     }
+
+    /// What is strange about it, if anything is: what it is called and where it lies come from a repository or
+    /// a file that anybody may have written, and become names of files and arguments of programs.
+    pub(super) fn strange(&self) -> Option<String> {
+        let Self { name, epoch: _, version, release, arch, repo: _, location, size: _, sha256, source_rpm } =
+            self;
+        let word = |text: &str| {
+            text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+                && text.chars().all(|c| !c.is_control() && !c.is_whitespace() && c != '/')
+        };
+        for (what, text) in [("name", name), ("version", version), ("release", release), ("arch", arch)] {
+            if !word(text) {
+                return Some(format!("its {what} is `{}`", text.escape_debug()));
+            }
+        }
+        if !source_rpm.is_empty() && !word(source_rpm) {
+            return Some(format!("its source package is `{}`", source_rpm.escape_debug()));
+        }
+        if location.is_empty()
+            || location.chars().any(char::is_control)
+            || location.split('/').any(|part| part == "..")
+        {
+            return Some(format!("its location is `{}`", location.escape_debug()));
+        }
+        let is_hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+        (sha256.len() != 64 || !sha256.bytes().all(is_hex))
+            .then(|| format!("its sha256 is `{}`", sha256.escape_debug()))
+    }
 }
 
 #[derive(Serialize)]
@@ -69,6 +100,23 @@ struct Request<'a> {
     basearch: &'a str,
     packages: &'a [String],
     repos: Vec<RequestedRepo<'a>>,
+    /// What is locked, if that is to stay.
+    locked: Vec<Pinned>,
+    /// Which names of that may move.
+    update: &'a [String],
+    /// What wasn't asked for when that was locked.
+    added: Vec<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Pinned {
+    name: String,
+    epoch: u64,
+    version: String,
+    release: String,
+    arch: String,
+    repo: String,
+    sha256: String,
 }
 
 #[derive(Serialize)]
@@ -92,6 +140,9 @@ struct Answer {
     repos: Vec<ResolvedRepo>,
     #[serde(default)]
     packages: Vec<AnsweredPackage>,
+    /// Names that were to move and stay behind the newest version, which is the second.
+    #[serde(default)]
+    held: Vec<(String, String)>,
 }
 
 #[derive(Deserialize)]
@@ -116,14 +167,17 @@ struct AnsweredPackage {
     size: u64,
     checksum: String,
     digest: String,
+    source_rpm: String,
 }
 
-/// Resolves the base's packages against its repositories.
+/// Resolves the base's packages against its repositories. `pins`: a lock whose packages stay as far as possible,
+/// but for these names. Also gives the names that were to move and stay behind the newest version, with that.
 pub(super) fn resolve(
     context: BaseContext<'_>,
     base: &RpmBase,
     repos: &[(Repo, Vec<Key>)],
-) -> Result<Resolution, BaseError> {
+    pins: Option<(&Lock, &[String])>,
+) -> Result<(Resolution, Vec<(String, String)>), BaseError> {
     let scratch = context.scratch.join("dnf");
     super::keys::private_dir(&scratch)?;
     let request = Request {
@@ -133,6 +187,9 @@ pub(super) fn resolve(
         basearch: base.basearch(),
         packages: &base.packages,
         repos: repos.iter().map(|(repo, keys)| requested(repo, keys)).collect(),
+        locked: pins.map(|(lock, _)| lock.packages.iter().filter_map(pinned).collect()).unwrap_or_default(),
+        update: pins.map_or(&[], |(_, update)| update),
+        added: pins.map(|(lock, _)| added(lock, base)).unwrap_or_default(),
     };
     let input = serde_json::to_vec(&request).unwrap_or_default();
     let mut command = process::tool(PYTHON);
@@ -153,7 +210,17 @@ pub(super) fn resolve(
         return Err(failed(failure, repos));
     }
     let packages = answer.packages.into_iter().map(package).collect::<Result<_, _>>()?;
-    Ok(Resolution { repos: answer.repos, packages })
+    Ok((Resolution { repos: answer.repos, packages }, answer.held))
+}
+
+fn pinned(locked: &LockedPackage) -> Option<Pinned> {
+    let Package { name, epoch, version, release, arch, repo, sha256, .. } = locked.package()?;
+    Some(Pinned { name, epoch, version, release, arch, repo, sha256 })
+}
+
+fn added<'a>(lock: &Lock, base: &'a RpmBase) -> Vec<&'a str> {
+    let packages = base.packages.iter().filter(|package| !lock.request.packages.contains(package));
+    packages.map(String::as_str).collect()
 }
 
 fn requested<'a>(repo: &'a Repo, keys: &[Key]) -> RequestedRepo<'a> {
@@ -211,6 +278,7 @@ fn package(answered: AnsweredPackage) -> Result<Package, BaseError> {
         size,
         checksum,
         digest,
+        source_rpm,
     } = answered;
     if checksum != "sha256" {
         return Err(RpmError::Conflict(format!(
@@ -222,5 +290,15 @@ fn package(answered: AnsweredPackage) -> Result<Package, BaseError> {
         "" => location,
         base => format!("{base}/{location}"),
     };
-    Ok(Package { name, epoch, version, release, arch, repo, location, size, sha256: digest })
+    let sha256 = digest;
+    let package = Package { name, epoch, version, release, arch, repo, location, size, sha256, source_rpm };
+    match package.strange() {
+        Some(problem) => Err(RpmError::Conflict(format!(
+            "the repository `{}` has a package `{}` that can't be: {problem}",
+            package.repo,
+            package.name.escape_debug()
+        ))
+        .into()),
+        None => Ok(package),
+    }
 }
