@@ -38,12 +38,12 @@ class Handler(SimpleHTTPRequestHandler):
         path = self.translate_path(self.path)
         wanted = self.headers.get("Range")
         self.how.tell({"path": self.path, "range": wanted})
-        if not os.path.isfile(path):
-            super().do_GET()
-            return
         bad = self.how if path.endswith(".rpm") else Fine()
         if bad.status:
             self.send_error(bad.status)
+            return
+        if not os.path.isfile(path):
+            super().do_GET()
             return
         with open(path, "rb") as file:
             content = file.read()
