@@ -8,6 +8,7 @@ mod bootstrap;
 mod caching;
 mod changes;
 mod debian;
+mod downloads;
 mod el7;
 mod example;
 mod explain;

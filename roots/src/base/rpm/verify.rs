@@ -78,7 +78,7 @@ pub(super) fn signatures(
 /// may take a subkey that expired or was revoked.
 fn problem(keys: &[Key], signers: &[String]) -> Option<(String, Option<KeyProblem>)> {
     signers.iter().find_map(|id| match keys::signer(keys, id) {
-        Some(signer) => signer.problem.clone().map(|problem| (id.clone(), Some(problem))),
+        Some(signer) => signer.problem.clone().map(|problem| (signer.id.clone(), Some(problem))),
         None => Some((id.clone(), None)),
     })
 }

@@ -1,9 +1,8 @@
 //! Downloads from real servers (`tests/standin/serve.py`), good ones and bad ones.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
-use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Mutex;
 
 use rootbuild_cache::Store;
@@ -12,47 +11,9 @@ use tempfile::TempDir;
 use super::*;
 use crate::cancel::Cancel;
 
-/// A server of a directory; it ends with its stdin.
-struct Server {
-    child: Child,
-    _stdin: ChildStdin,
-    url: String,
-    log: PathBuf,
-}
-
-impl Server {
-    fn new(dir: &Path, how: &[&str]) -> Self {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/standin/serve.py");
-        let log =
-            tempfile::Builder::new().suffix(".log").tempfile().unwrap().into_temp_path().keep().unwrap();
-        let mut command = Command::new("/usr/bin/python3");
-        command.arg(script).arg(dir).arg("--log").arg(&log).args(how);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let answer: serde_json::Value = serde_json::from_str(&line).unwrap();
-        let url = answer["url"].as_str().unwrap().to_owned();
-        Self { _stdin: child.stdin.take().unwrap(), child, url, log }
-    }
-
-    /// What was asked for: path and range.
-    fn asked(&self) -> Vec<(String, Option<String>)> {
-        let text = fs::read_to_string(&self.log).unwrap_or_default();
-        let line = |line: &str| {
-            let said: serde_json::Value = serde_json::from_str(line).unwrap();
-            (said["path"].as_str().unwrap().to_owned(), said["range"].as_str().map(str::to_owned))
-        };
-        text.lines().map(line).collect()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = fs::remove_file(&self.log);
-    }
-}
+#[path = "../../../../tests/common/server.rs"]
+mod server;
+use server::{DEAD, Server};
 
 /// Packages in a directory, and a store.
 struct World {
@@ -63,9 +24,6 @@ struct World {
     cancel: Cancel,
 }
 
-/// A server that nobody is: connections are refused.
-const DEAD: &str = "http://127.0.0.1:9";
-
 /// How long a package is.
 const SIZE: usize = 300_000;
 
@@ -75,8 +33,8 @@ impl World {
         fs::create_dir(dir.path().join("repo")).unwrap();
         let mut packages = Vec::new();
         for number in 0..count {
-            let content: Vec<u8> =
-                (0..SIZE).map(|at| (at / 7 + at * usize::from(number + 1)) as u8).collect();
+            let byte = |at: usize| u8::try_from((at / 7 + at * usize::from(number + 1)) % 256).unwrap();
+            let content: Vec<u8> = (0..SIZE).map(byte).collect();
             let location = format!("p{number}^1.rpm");
             fs::write(dir.path().join("repo").join(&location), &content).unwrap();
             packages.push(Package {
@@ -89,6 +47,7 @@ impl World {
                 location,
                 size: SIZE as u64,
                 sha256: hex(Sha256::new_with_prefix(&content)),
+                source_rpm: String::new(),
             });
         }
         let store = Store::open(&dir.path().join("store")).unwrap();
