@@ -89,15 +89,17 @@ class Pins(object):
 
     def _reach(self, names):
         """The names, and all that aren't locked and may be needed or recommended by them, directly or not."""
-        seen, todo = set(), set(names)
-        sack = self.base.sack
+        seen, todo, asked = set(), set(names), set()
+        available = self.base.sack.query().available().apply()
         while todo:
             seen |= todo
             wanted = {}
-            for package in sack.query().available().filter(name=sorted(todo)):
+            for package in available.filter(name=sorted(todo)):
                 if self.best.get(package.name) in (None, package):
                     wanted.update((str(need), need) for need in list(package.requires) + list(package.recommends))
-            found = {package for need in wanted.values() for package in sack.query().available().filter(provides=need)}
+            new = [need for text, need in wanted.items() if text not in asked]
+            asked.update(wanted)
+            found = {package for need in new for package in available.filter(provides=need)}
             todo = {p.name for p in found if (p.name, p.arch) not in self.locked} - seen
         return seen
 
