@@ -9,6 +9,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use support::{Bench, EVERY_VERSION, privileged};
+use tempfile::TempDir;
 
 /// Variables that a play, or a result that somebody in the root has forged, may set.
 const FORGED: &str = "{rootbuild_target: localhost, inventory_hostname: localhost, \
@@ -27,21 +28,21 @@ const TROJAN: &str = "#!/usr/bin/python\nfrom ansible.module_utils.basic import 
 
 struct Out {
     bench: Bench,
-    /// Where tasks put their marks: on this machine if they get out.
+    /// Where tasks put their marks: on this machine if they get out. Not below /tmp, which a root has for itself.
     dir: PathBuf,
+    _outside: TempDir,
     tasks: String,
 }
 
 impl Out {
     fn new(version: &str) -> Self {
         let bench = Bench::new(version);
-        let dir = bench.dir.path().join("outside");
-        for dir in [dir.clone(), bench.made(dir.strip_prefix("/").unwrap().to_str().unwrap())] {
-            fs::create_dir_all(dir).unwrap();
-        }
+        let outside = tempfile::Builder::new().prefix("rootbuild-outside-").tempdir_in("/var/lib").unwrap();
+        let dir = outside.path().to_owned();
+        fs::create_dir_all(bench.made(dir.strip_prefix("/").unwrap().to_str().unwrap())).unwrap();
         bench.write("library/trojan.py", TROJAN);
         bench.write("forged.yml", FORGED);
-        Self { bench, dir, tasks: String::new() }
+        Self { bench, dir, _outside: outside, tasks: String::new() }
     }
 
     /// A task as it stands.

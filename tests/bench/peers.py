@@ -96,8 +96,10 @@ class Buildah:
         context = WORK / "again"
         shutil.rmtree(context, ignore_errors=True)
         context.mkdir()
+        # The image of one layer per role has another playbook.
+        shutil.copy(self._project / "ansible/site.yml", context)
         (context / "Containerfile").write_text(
-            f"FROM {self._image}\nRUN cd /project && PYTHONPATH=/opt/ansible "
+            f"FROM {self._image}\nCOPY site.yml /project/\nRUN cd /project && PYTHONPATH=/opt/ansible "
             "/opt/ansible/bin/ansible-playbook --connection local site.yml\n"
         )
         options = ["--layers", "--no-cache", "--isolation", "chroot", "--quiet"]
