@@ -80,3 +80,17 @@ fn without_a_sound_definition_nothing_is_said_in_the_middle_of_a_command_line() 
     fs::write(dir.path().join("rootbuild.toml"), "[root").unwrap();
     assert!(offered(dir.path(), &["rootbuild", "show", "x"]).is_empty());
 }
+
+#[test]
+fn bases_that_name_a_lock_are_offered_where_one_is_locked() {
+    let dir = project();
+    let mut text = fs::read_to_string(dir.path().join("rootbuild.toml")).unwrap();
+    for (name, lock) in [("centos7", "lock = \"a.lock\"\n"), ("centos8", "")] {
+        text.push_str(&format!(
+            "[base.{name}]\nsource = \"rpm\"\nrepos = [\"a.repo\"]\npackages = [\"@core\"]\n{lock}"
+        ));
+    }
+    fs::write(dir.path().join("rootbuild.toml"), text).unwrap();
+    fs::write(dir.path().join("a.repo"), "").unwrap();
+    assert_eq!(offered(dir.path(), &["rootbuild", "lock", "c"]), ["centos7"]);
+}
