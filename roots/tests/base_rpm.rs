@@ -272,7 +272,7 @@ fn pinned_fingerprints_are_checked() {
     let pinned = "\nfingerprints=6341 AB27 53D7 8A78 A7C2 7BB1 24C6 A8A7 F4A8 0EB5\n\n";
     let (text, error) = Project::new(&["standin-hello"], &good(&dir).replace("\n\n", pinned)).error();
     assert!(matches!(error, RpmError::Fingerprint { .. }), "{text}");
-    assert!(text.contains("test.repo:1:"), "{text}");
+    assert!(text.contains("test.repo:4:"), "{text}");
 }
 
 #[test]

@@ -76,9 +76,16 @@ fn a_package_that_no_mirror_has_is_told_with_each_cause() {
     let good = repo("os", &[&format!("file://{}/os", dir.display())], &key(&dir));
     let bad = repo("bad", &urls.each_ref().map(String::as_str), &key(&dir));
     let text = Project::new(&(good + &bad)).error();
-    let package = "can't download standin-hello-1.9-1.el7.noarch of the repository `bad`:";
+    let package = "can't download standin-hello-1.9-1.el7.noarch of the repository `bad` (";
     says(
         &text,
-        &[package, &server.url, ".rpm: the server says 503", ".rpm: no such file", "hint: check the network"],
+        &[
+            package,
+            "test.repo:5):\n",
+            &server.url,
+            ".rpm: the server says 503",
+            ".rpm: no such file",
+            "hint: check the network",
+        ],
     );
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use sha2::{Digest as _, Sha256};
 
 use super::super::fetch::Patience;
-use super::super::{BaseContext, BaseError};
+use super::super::{BaseContext, BaseError, Place};
 use super::resolve::Package;
 use crate::progress::StepEvent;
 
@@ -43,8 +43,10 @@ const LOOK: Duration = Duration::from_millis(50);
 const NAMED: usize = 5;
 
 /// Where the files of a repository can be had.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Origins {
+    /// Where the repository is defined.
+    pub(super) place: Place,
     /// Its URLs, best first, without a slash at the end.
     pub(super) urls: Vec<String>,
     /// Whether certificates of https servers are checked.

@@ -3,6 +3,21 @@
 use super::super::Place;
 use super::keys::KeyProblem;
 
+/// A repository, and where it is defined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepoAt {
+    /// Its id.
+    pub id: String,
+    /// The start of its section.
+    pub place: Place,
+}
+
+impl std::fmt::Display for RepoAt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "`{}` ({})", self.id, self.place)
+    }
+}
+
 /// A base couldn't be made from RPM repositories.
 #[derive(Debug, thiserror::Error)]
 pub enum RpmError {
@@ -28,24 +43,24 @@ pub enum RpmError {
     #[error("the packages can't be installed together\n{0}")]
     Conflict(String),
     /// A file couldn't be downloaded.
-    #[error("can't download {what} of the repository `{repo}`{}", told(tried))]
+    #[error("can't download {what} of the repository {repo}{}", told(tried))]
     Download {
         /// Which file.
         what: String,
         /// The repository.
-        repo: String,
+        repo: RepoAt,
         /// Each URL that was tried, and what was wrong with it.
         tried: Vec<(String, String)>,
     },
     /// A downloaded file isn't what the repository's metadata (or the lock) says.
     #[error(
-        "{what} of the repository `{repo}` is not what it should be: expected {expected}, found {found} ({url})"
+        "{what} of the repository {repo} is not what it should be: expected {expected}, found {found} ({url})"
     )]
     Mismatch {
         /// Which file.
         what: String,
         /// The repository.
-        repo: String,
+        repo: RepoAt,
         /// From where.
         url: String,
         /// Size or sha256 that it should have.
@@ -54,32 +69,32 @@ pub enum RpmError {
         found: String,
     },
     /// A package has no signature though its repository is to be checked.
-    #[error("the package {package} of the repository `{repo}` is not signed")]
+    #[error("the package {package} of the repository {repo} is not signed")]
     Unsigned {
         /// The package.
         package: String,
         /// The repository.
-        repo: String,
+        repo: RepoAt,
     },
     /// A package is signed with another key than its repository's.
-    #[error("the package {package} of the repository `{repo}` is signed with the key {key}, which isn't one of the repository's ({})", known.join(", "))]
+    #[error("the package {package} of the repository {repo} is signed with the key {key}, which isn't one of the repository's ({})", known.join(", "))]
     WrongKey {
         /// The package.
         package: String,
         /// The repository.
-        repo: String,
+        repo: RepoAt,
         /// The id of the key it is signed with.
         key: String,
         /// The fingerprints of the repository's keys.
         known: Vec<String>,
     },
     /// A package was changed after it was signed.
-    #[error("the package {package} of the repository `{repo}` was tampered with: {problem}")]
+    #[error("the package {package} of the repository {repo} was tampered with: {problem}")]
     Tampered {
         /// The package.
         package: String,
         /// The repository.
-        repo: String,
+        repo: RepoAt,
         /// What doesn't fit.
         problem: String,
     },
@@ -110,12 +125,12 @@ pub enum RpmError {
         problem: KeyProblem,
     },
     /// A package is signed with a subkey that expired or was revoked.
-    #[error("the package {package} of the repository `{repo}` is signed with the key {key}, which {problem}")]
+    #[error("the package {package} of the repository {repo} is signed with the key {key}, which {problem}")]
     SignerNotGood {
         /// The package.
         package: String,
         /// The repository.
-        repo: String,
+        repo: RepoAt,
         /// The id of the key it is signed with.
         key: String,
         /// What is wrong with that.
@@ -178,13 +193,13 @@ impl RpmError {
                 format!("did you mean {}?", near.join(", "))
             }
             Self::Download { .. } => "check the network, and try again: what came through is kept".to_owned(),
-            Self::Mismatch { .. } => "the repository may be changing just now: try again later; with a lock \
-                                      file, delete it to take what the repository has now"
+            Self::Mismatch { .. } => "the repository may be changing just now: try again later. Where it has \
+                                      another package by now, `rootbuild lock --update` takes that"
                 .to_owned(),
-            Self::Unsigned { .. } => "use a repository that signs its packages, or say `gpgcheck=0` in the \
-                                      .repo file and mean it"
+            Self::Unsigned { .. } => "use a repository that signs its packages, or write `gpgcheck=0` there \
+                                      and mean it"
                 .to_owned(),
-            Self::WrongKey { .. } => "add the key to `gpgkey=` in the .repo file, if you trust it".to_owned(),
+            Self::WrongKey { .. } => "add the key to `gpgkey=` there, if you trust it".to_owned(),
             Self::Tampered { .. } => "don't use this mirror before you know why".to_owned(),
             Self::Fingerprint { default: true, .. } => "put the repository's own key there; if its packages are signed \
                                                         by somebody else, say by whom with `fingerprints=`"

@@ -107,7 +107,7 @@ fn by_url(context: BaseContext<'_>, repo: &Repo, url: &str) -> Result<Vec<u8>, B
             }
             None => Err(RpmError::Download {
                 what: "a key".to_owned(),
-                repo: repo.id.clone(),
+                repo: repo.named(),
                 tried: vec![(url.to_owned(), error.to_string())],
             }
             .into()),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rootbuild_cache::{Digest, KeyHasher, LayerKey};
 use serde_json::json;
 
-use super::{BaseContext, BaseError, BaseSource, named_file};
+use super::{BaseContext, BaseError, BaseSource, Place, named_file};
 use crate::process;
 use crate::progress::StepEvent;
 
@@ -25,7 +25,7 @@ mod stale;
 mod verify;
 
 pub use bootstrap::Bootstrap;
-pub use error::RpmError;
+pub use error::{RepoAt, RpmError};
 pub use keys::KeyProblem;
 use keys::Key;
 use lock::Lock;
@@ -265,6 +265,7 @@ fn download(
         let urls = resolution.repos.iter().find(|repo| repo.id == id).map(|repo| repo.urls.clone());
         let repo = trusted.iter().find(|(repo, _)| repo.id == id).map(|(repo, _)| repo);
         download::Origins {
+            place: repo.map_or_else(|| Place { file: PathBuf::new(), line: 0 }, |repo| repo.place.clone()),
             urls: urls.unwrap_or_default(),
             sslverify: repo.is_none_or(|repo| repo.sslverify),
             list: repo.and_then(|repo| repo.list.clone()),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::super::{BaseError, Place};
+use super::RepoAt;
 
 /// A repository of a `.repo` file, variables substituted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +37,11 @@ pub(super) struct Repo {
 }
 
 impl Repo {
+    /// Its name in errors.
+    pub(super) fn named(&self) -> RepoAt {
+        RepoAt { id: self.id.clone(), place: self.place.clone() }
+    }
+
     /// Where the last of these options is written, else the start of the section.
     pub(super) fn place_of(&self, options: &[&str]) -> Place {
         let written = self.lines.iter().rev().find(|(option, _)| options.contains(&option.as_str()));

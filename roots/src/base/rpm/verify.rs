@@ -29,36 +29,32 @@ pub(super) fn signatures(
     let verdicts = verdicts(&text);
     for (package, file) in packages {
         let verdict = verdicts.iter().find(|(name, _)| Path::new(name) == file).map(|(_, verdict)| verdict);
-        let (package, repo_id) = (package.nevra(), repo.id.clone());
+        let (package, repo) = (package.nevra(), repo.named());
         let error = match verdict {
             Some(Verdict::Good(signers)) => match problem(keys, signers) {
                 None => continue,
                 Some((key, None)) => {
                     let known = keys::all_fingerprints(keys);
-                    RpmError::WrongKey { package, repo: repo_id, key, known }
+                    RpmError::WrongKey { package, repo, key, known }
                 }
-                Some((key, Some(problem))) => {
-                    RpmError::SignerNotGood { package, repo: repo_id, key, problem }
-                }
+                Some((key, Some(problem))) => RpmError::SignerNotGood { package, repo, key, problem },
             },
-            Some(Verdict::Unsigned) => RpmError::Unsigned { package, repo: repo_id },
+            Some(Verdict::Unsigned) => RpmError::Unsigned { package, repo },
             Some(Verdict::WrongKey(key)) => {
                 let known = keys::all_fingerprints(keys);
-                RpmError::WrongKey { package, repo: repo_id, key: key.clone(), known }
+                RpmError::WrongKey { package, repo, key: key.clone(), known }
             }
             Some(Verdict::Untrusted(key)) => {
                 let problem = keys::signer(keys, key).and_then(|signer| signer.problem.clone());
                 let problem = problem.unwrap_or(KeyProblem::Invalid);
-                RpmError::SignerNotGood { package, repo: repo_id, key: key.clone(), problem }
+                RpmError::SignerNotGood { package, repo, key: key.clone(), problem }
             }
             Some(Verdict::Unbound) => RpmError::Tampered {
                 package,
-                repo: repo_id,
+                repo,
                 problem: "its signature doesn't cover its content".to_owned(),
             },
-            Some(Verdict::Bad(problem)) => {
-                RpmError::Tampered { package, repo: repo_id, problem: problem.clone() }
-            }
+            Some(Verdict::Bad(problem)) => RpmError::Tampered { package, repo, problem: problem.clone() },
             None => {
                 let (program, status, tail) = ("rpmkeys".to_owned(), output.status, output.tail);
                 return Err(BaseError::Process(ProcessError::Failed { program, status, tail }));

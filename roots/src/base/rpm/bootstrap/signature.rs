@@ -65,7 +65,7 @@ impl Checker<'_> {
     fn package(&self, number: usize, package: &Package, file: &Path) -> Result<bool, BaseError> {
         let read = |error: io::Error| RpmError::Tampered {
             package: package.nevra(),
-            repo: self.repo.id.clone(),
+            repo: self.repo.named(),
             problem: error.to_string(),
         };
         let mut opened = PackageFile::open(file).map_err(read)?;
@@ -96,7 +96,7 @@ impl Checker<'_> {
     }
 
     fn error(&self, package: &Package, problem: Problem) -> RpmError {
-        let (package, repo) = (package.nevra(), self.repo.id.clone());
+        let (package, repo) = (package.nevra(), self.repo.named());
         let problem = match problem {
             Problem::Unsigned => return RpmError::Unsigned { package, repo },
             Problem::WrongKey(key) => {

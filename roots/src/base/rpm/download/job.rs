@@ -10,8 +10,8 @@ use std::{fmt, io};
 
 use super::super::super::BaseError;
 use super::super::super::fetch::{self, FetchError, Patience, TRIES};
-use super::super::RpmError;
 use super::super::resolve::Package;
+use super::super::{RepoAt, RpmError};
 use super::mirrors::Standing;
 use super::part::{Origin, Part};
 use super::{Origins, Shared, Told, is_intact, kept};
@@ -346,7 +346,7 @@ impl<'a> Worker<'a> {
 
 /// Why there is no package: something wrong weighs more than something missing.
 fn failed(job: &Job, tried: Vec<Tried>) -> RpmError {
-    let (what, repo) = (job.what.clone(), job.repo.clone());
+    let (what, repo) = (job.what.clone(), RepoAt { id: job.repo.clone(), place: job.origins.place.clone() });
     let wrong = tried.iter().find_map(|tried| match &tried.fault {
         Some(Fault::Wrong { expected, found }) => Some((tried.url.clone(), expected.clone(), found.clone())),
         _ => None,

@@ -59,7 +59,7 @@ impl World {
     }
 
     fn get(&self, urls: &[&str]) -> Result<(), BaseError> {
-        self.get_as(&Origins { sslverify: true, ..of(urls) }, false)
+        self.get_as(&of(urls), false)
     }
 
     fn get_as(&self, origins: &Origins, offline: bool) -> Result<(), BaseError> {
@@ -108,7 +108,8 @@ impl World {
 }
 
 fn of(urls: &[&str]) -> Origins {
-    Origins { urls: urls.iter().map(|&url| url.to_owned()).collect(), ..Origins::default() }
+    let place = Place { file: PathBuf::from("test.repo"), line: 3 };
+    Origins { place, urls: urls.iter().map(|&url| url.to_owned()).collect(), sslverify: true, list: None }
 }
 
 fn ranges(server: &Server) -> Vec<String> {
@@ -305,7 +306,7 @@ fn where_nobody_has_it_each_url_is_named_with_its_cause() {
         format!("{}/p0%5E1.rpm: the server says 503", ill.url),
         "http://127.0.0.1:9/p0%5E1.rpm: connection refused".to_owned(),
         "no such host `nowhere.invalid`".to_owned(),
-        "can't download p0-1-1.noarch of the repository `os`".to_owned(),
+        "can't download p0-1-1.noarch of the repository `os` (test.repo:3)".to_owned(),
     ] {
         assert!(text.contains(&part), "{part} not in {text}");
     }
