@@ -123,6 +123,33 @@ fn devices_that_can_not_be_made_are_told() {
 }
 
 #[test]
+fn rpm_and_dnf_are_missing_only_where_nothing_takes_their_place() {
+    if !is_root("rpm_and_dnf_are_missing_only_where_nothing_takes_their_place") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let hide = "test ! -e /usr/bin/rpm || mount --bind /dev/null /usr/bin/rpm; \
+                for dnf in /usr/lib/python3*/*-packages/dnf; do test ! -d $dnf || mount -t tmpfs none $dnf; done";
+    std::fs::write(dir.path().join("x.repo"), "[x]\nbaseurl=http://x/\ngpgcheck=0\n").unwrap();
+    let status = |lock: bool, bootstrap: &str| {
+        let definition = format!(
+            "[base.b]\nsource = \"rpm\"\nrepos = [\"x.repo\"]\npackages = [\"x\"]\nlock = \"x.lock\"\nbootstrap = \"{bootstrap}\"\n\
+             [root.a]\nbase = \"b\"\n"
+        );
+        std::fs::write(dir.path().join("rootbuild.toml"), definition).unwrap();
+        let _ = std::fs::remove_file(dir.path().join("x.lock"));
+        if lock {
+            std::fs::write(dir.path().join("x.lock"), "").unwrap();
+        }
+        let (told, _) = doctor_after(hide, dir.path());
+        ["rpm", "python3-dnf"].map(|name| check(&told, name)["status"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(status(true, "auto"), ["warning", "warning"]);
+    assert_eq!(status(true, "root"), ["warning", "warning"]);
+    assert_eq!(status(false, "host"), ["missing", "missing"]);
+}
+
+#[test]
 fn a_tool_is_missing_only_where_the_definition_needs_it() {
     if !is_root("a_tool_is_missing_only_where_the_definition_needs_it") {
         return;

@@ -19,9 +19,19 @@ fn help(arguments: &[&str]) -> String {
 #[test]
 fn help_is_complete_and_terse() {
     insta::assert_snapshot!("rootbuild", help(&[]));
-    for command in
-        ["provision", "plan", "explain", "list", "show", "log", "shell", "lock", "doctor", "completion"]
-    {
+    for command in [
+        "init",
+        "provision",
+        "plan",
+        "explain",
+        "list",
+        "show",
+        "log",
+        "shell",
+        "lock",
+        "doctor",
+        "completion",
+    ] {
         // The options of every command are shown once.
         let text = help(&[command]);
         let own = text.split("\nGlobal options:").next().unwrap();

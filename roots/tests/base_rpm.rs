@@ -76,6 +76,7 @@ impl Project {
             sink: &sink,
             scratch: &scratch,
             offline: false,
+            mirror: None,
         };
         self.base.build(context, &self.path("root"))
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::styling::{AnsiColor, Style};
+use rootbuild_roots::base::rpm::Bootstrap;
 use serde::Serialize;
 use serde_json::json;
 
@@ -80,6 +81,10 @@ impl Check {
 #[derive(Debug, Default)]
 struct Needs {
     rpm: bool,
+    /// A base wants the host's rpm, and no other.
+    host_rpm: bool,
+    /// A base of source `rpm` has no lock: its packages must be chosen.
+    dnf: bool,
     debian: bool,
     /// A base of source `debian` names no keyring of its own.
     debian_keyring: bool,
@@ -94,7 +99,11 @@ impl Needs {
         let mut needs = Self::default();
         for base in &definition.bases {
             match &base.kind {
-                BaseKind::Rpm(_) => needs.rpm = true,
+                BaseKind::Rpm(rpm) => {
+                    needs.rpm = true;
+                    needs.host_rpm |= rpm.bootstrap == Bootstrap::Host;
+                    needs.dnf |= !rpm.lock.as_ref().is_some_and(|lock| lock.is_file());
+                }
                 BaseKind::Debian(debian) => {
                     needs.debian = true;
                     needs.debian_keyring |= debian.keyring.is_none();

@@ -10,6 +10,7 @@ use rootbuild_roots::base::{BaseContext, BaseError};
 use rootbuild_roots::{Cancel, StepEvent};
 use serde_json::json;
 
+use super::mirror::Mirroring;
 use super::{Global, out};
 use crate::definition::{Base, BaseKind, Definition, Diagnostic, nearest};
 use crate::engine::{base, base_of};
@@ -37,6 +38,10 @@ pub struct Arguments {
     /// Only check that locks answer the definition: exit code 5 if one doesn't
     #[arg(long, env = "ROOTBUILD_CHECK", value_parser = clap::builder::FalseyValueParser::new(), conflicts_with = "update")]
     pub check: bool,
+
+    /// Where packages come from.
+    #[command(flatten)]
+    pub mirror: Mirroring,
 }
 
 /// A base that is to be locked.
@@ -71,7 +76,11 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
     let (mut done, mut errors) = (Vec::new(), Vec::new());
     for (locked, update) in bases.iter().zip(&updates) {
         let tell = |event| tell(sink.as_ref(), &locked.base.name, event);
-        match workplace.with(&cancel, &tell, |context| locked.source.relock(context, update)) {
+        let relock = |context: BaseContext<'_>| {
+            let mirror = arguments.mirror.mirror.as_ref();
+            locked.source.relock(BaseContext { mirror, ..context }, update)
+        };
+        match workplace.with(&cancel, &tell, relock) {
             Ok(relocked) => done.push((locked, update, relocked)),
             Err(error) => errors.push(error.report(&locked.base.name)),
         }
@@ -374,7 +383,7 @@ impl Workplace {
     ) -> Result<T, Failed> {
         let staging = self.store.staging("lock").map_err(|error| Failed::Report(error.into()))?;
         let (store, scratch, offline) = (&self.store, staging.path(), false);
-        work(BaseContext { store, cancel, sink, scratch, offline }).map_err(Failed::Base)
+        work(BaseContext { store, cancel, sink, scratch, offline, mirror: None }).map_err(Failed::Base)
     }
 }
 

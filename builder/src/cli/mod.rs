@@ -4,9 +4,11 @@ pub mod completion;
 pub mod doctor;
 pub mod explain;
 pub mod forcing;
+pub mod init;
 pub mod list;
 pub mod lock;
 pub mod log;
+pub mod mirror;
 mod out;
 pub mod plan;
 pub mod provision;
@@ -79,6 +81,8 @@ pub struct Global {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Write a definition to start from
+    Init(init::Arguments),
     /// Build roots, as far as they aren't cached, and hand them over
     Provision(provision::Arguments),
     /// Show what a provision would do, and why
@@ -174,6 +178,7 @@ impl Cli {
     pub fn run(&self) -> u8 {
         let global = &self.global;
         let result = match &self.command {
+            Command::Init(arguments) => init::run(global, arguments),
             Command::Provision(arguments) => provision::run(global, arguments),
             Command::Plan(arguments) => plan::run(global, arguments),
             Command::Explain(arguments) => explain::run(global, arguments),

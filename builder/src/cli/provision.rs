@@ -11,6 +11,7 @@ use rootbuild_roots::{Cancel, working};
 use serde_json::{Value, json};
 
 use super::forcing::Forcing;
+use super::mirror::Mirroring;
 use super::{Global, trace};
 use crate::definition::Definition;
 use crate::engine::{Engine, Options, RootFailure, RootReport, step};
@@ -54,6 +55,10 @@ pub struct Arguments {
     /// Use no network for bases and ansible-core: what isn't in the store is told
     #[arg(long, env = "ROOTBUILD_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
     pub offline: bool,
+
+    /// Where bases come from.
+    #[command(flatten)]
+    pub mirror: Mirroring,
 }
 
 /// Runs the command.
@@ -80,6 +85,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
         no_replay: arguments.no_replay,
         verify_replay: arguments.verify_replay,
         offline: arguments.offline,
+        mirror: arguments.mirror.mirror.clone(),
         outputs: step::own_outputs().into_iter().chain(global.events.as_deref().and_then(absolute)).collect(),
         launcher: trace::launcher(),
     };

@@ -79,6 +79,7 @@ impl Engine {
                     sink: &sink,
                     scratch: working.scratch(),
                     offline: engine.options.offline,
+                    mirror: engine.options.mirror.as_ref(),
                 },
                 &directory,
             )?;

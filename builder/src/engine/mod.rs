@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 use rootbuild_cache::{Digest, Holder, LayerKey, Record, Store};
 use rootbuild_playbooks::inputs::Reader;
 use rootbuild_playbooks::trace::Launcher;
+use rootbuild_roots::base::Mirror;
 use rootbuild_roots::publish::{self, Prepared, Published};
 use rootbuild_roots::{Cancel, Cancelled, Wait, working};
 use tokio::sync::{OnceCell, Semaphore};
@@ -56,6 +57,8 @@ pub struct Options {
     pub no_replay: bool,
     /// Use no network for bases: what isn't in the store is an error.
     pub offline: bool,
+    /// Has what well-known hosts have, for bases.
+    pub mirror: Option<Mirror>,
     /// Build every playbook's layer whole beside the record or the journal, and compare the trees.
     pub verify_replay: bool,
     /// Files that this command writes while it works (its output, its events): no inputs.

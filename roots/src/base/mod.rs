@@ -15,10 +15,12 @@ pub mod archive;
 pub mod debian;
 mod fetch;
 mod inroot;
+mod mirror;
 pub mod rpm;
 
 pub use archive::{ArchiveBase, ArchiveError};
 pub use debian::{DebianBase, DebianError};
+pub use mirror::{Mirror, NoMirror};
 pub use rpm::{RpmBase, RpmError};
 
 /// A line of a file, for people.
@@ -174,6 +176,15 @@ pub struct BaseContext<'a> {
     pub scratch: &'a Path,
     /// Whether the network may not be used: what isn't in the store or in a file is an error.
     pub offline: bool,
+    /// Has what well-known hosts have.
+    pub mirror: Option<&'a Mirror>,
+}
+
+impl BaseContext<'_> {
+    /// Where to get what is at `url`.
+    fn mirrored(&self, url: &str) -> String {
+        self.mirror.map_or_else(|| url.to_owned(), |mirror| mirror.of(url).into_owned())
+    }
 }
 
 /// A source of base trees.

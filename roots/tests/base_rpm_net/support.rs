@@ -72,6 +72,7 @@ impl Project {
             sink: &sink,
             scratch: &scratch,
             offline: self.offline,
+            mirror: None,
         };
         self.base.build(context, &self.path("root"))
     }

@@ -12,6 +12,7 @@ mod downloads;
 mod el7;
 mod example;
 mod explain;
+mod init;
 mod inputs;
 mod interrupted;
 mod lock;

@@ -104,7 +104,12 @@ fn rpm(needs: &Needs) -> Check {
     match ask("rpm", &["--version"]) {
         Ok(version) => Check::ok("rpm", version),
         Err(why) => {
-            Check::lacking(needs.rpm, "rpm", used_by(why, needs.rpm, "rpm"), host::install(Tool::Rpm))
+            let why = if needs.host_rpm {
+                why
+            } else {
+                format!("{why} (without it roots' own rpm installs bases)")
+            };
+            Check::lacking(needs.host_rpm, "rpm", why, host::install(Tool::Rpm))
         }
     }
 }
@@ -114,7 +119,12 @@ fn python_dnf(needs: &Needs) -> Check {
     match ask(SYSTEM_PYTHON, &["-c", "import dnf, rpm, hawkey, libdnf; print('dnf', dnf.VERSION)"]) {
         Ok(version) => Check::ok(name, format!("{version} for {SYSTEM_PYTHON}")),
         Err(why) => {
-            Check::lacking(needs.rpm, name, used_by(why, needs.rpm, "rpm"), host::install(Tool::PythonDnf))
+            let why = if needs.dnf {
+                why
+            } else {
+                format!("{why} (only bases of source `rpm` without a lock need it)")
+            };
+            Check::lacking(needs.dnf, name, why, host::install(Tool::PythonDnf))
         }
     }
 }

@@ -54,7 +54,7 @@ impl Place {
         let store = Store::open(&self.dir.path().join("store")).expect("a store");
         let scratch = self.dir.path().join("scratch");
         base.build(
-            BaseContext { store: &store, cancel, sink, scratch: &scratch, offline: false },
+            BaseContext { store: &store, cancel, sink, scratch: &scratch, offline: false, mirror: None },
             &self.root(),
         )
     }

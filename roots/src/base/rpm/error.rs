@@ -1,7 +1,8 @@
 //! What can go wrong with a base from RPM repositories.
 
-use super::super::Place;
+use super::super::{BaseError, Place};
 use super::keys::KeyProblem;
+use super::stale::Written;
 
 /// A repository, and where it is defined.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,6 +151,14 @@ pub enum RpmError {
         /// How much is missing, in MB.
         megabytes: u64,
     },
+    /// Nothing on this host can choose the packages of a base that has no lock.
+    #[error("{place}: the packages of the base `{base}` aren't locked, and choosing them needs dnf's library, which isn't installed on this host")]
+    NoSolver {
+        /// Where the base is defined.
+        place: Place,
+        /// Its name.
+        base: String,
+    },
     /// A package couldn't be unpacked.
     #[error("can't unpack the package {package}: {message}")]
     Unpack {
@@ -175,6 +184,12 @@ pub enum RpmError {
 }
 
 impl RpmError {
+    /// Nothing here can choose packages.
+    pub(super) fn no_solver(written: &Written) -> BaseError {
+        let place = Place { file: written.file.clone(), line: written.base };
+        Self::NoSolver { place, base: written.name.clone() }.into()
+    }
+
     /// What to do next, if there is something to say.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
@@ -218,6 +233,9 @@ impl RpmError {
             },
             Self::NoKey { .. } => "it should be an exported public key (-----BEGIN PGP PUBLIC KEY BLOCK-----)".to_owned(),
             Self::NoSpace { .. } => "free some space on the store's file system, or use another store".to_owned(),
+            Self::NoSolver { base, .. } => format!(
+                "apt-get install python3-dnf; or, on a host that has it, `rootbuild lock {base}`, and keep the lock with the definition"
+            ),
             Self::Bootstrap { package, .. } => format!(
                 "add \"{package}\" to the base's `packages`, or build it with `bootstrap = \"host\"` on a host that has rpm"
             ),

@@ -95,7 +95,9 @@ fn by_url(context: BaseContext<'_>, repo: &Repo, url: &str) -> Result<Vec<u8>, B
                 .to_owned(),
         });
     }
-    match fetch::small(url, repo.sslverify) {
+    // A key that nothing pins is had from where the .repo file says, or it could be anybody's.
+    let from = if repo.fingerprints.is_empty() { url.to_owned() } else { context.mirrored(url) };
+    match fetch::small(&from, repo.sslverify) {
         Ok(bytes) => Ok(bytes),
         Err(error) => match store::kept(context, url)? {
             Some(bytes) => {
@@ -108,7 +110,7 @@ fn by_url(context: BaseContext<'_>, repo: &Repo, url: &str) -> Result<Vec<u8>, B
             None => Err(RpmError::Download {
                 what: "a key".to_owned(),
                 repo: repo.named(),
-                tried: vec![(url.to_owned(), error.to_string())],
+                tried: vec![(from, error.to_string())],
             }
             .into()),
         },

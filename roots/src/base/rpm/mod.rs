@@ -266,7 +266,7 @@ fn download(
         let repo = trusted.iter().find(|(repo, _)| repo.id == id).map(|(repo, _)| repo);
         download::Origins {
             place: repo.map_or_else(|| Place { file: PathBuf::new(), line: 0 }, |repo| repo.place.clone()),
-            urls: urls.unwrap_or_default(),
+            urls: urls.unwrap_or_default().iter().map(|url| context.mirrored(url)).collect(),
             sslverify: repo.is_none_or(|repo| repo.sslverify),
             list: repo.and_then(|repo| repo.list.clone()),
         }

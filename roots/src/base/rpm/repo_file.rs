@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::{BaseError, Place};
+use super::super::{BaseContext, BaseError, Place};
 use super::RepoAt;
 
 /// A repository of a `.repo` file, variables substituted.
@@ -70,6 +70,17 @@ impl Source {
             Self::Urls(urls) => urls.first().map_or("", String::as_str),
             Self::MirrorList(url) | Self::Metalink(url) => url,
         }
+    }
+}
+
+impl Repo {
+    /// The same repository, on the mirror that is to be used.
+    pub(super) fn mirrored(mut self, context: BaseContext<'_>) -> Self {
+        match &mut self.source {
+            Source::Urls(urls) => urls.iter_mut().for_each(|url| *url = context.mirrored(url)),
+            Source::MirrorList(url) | Source::Metalink(url) => *url = context.mirrored(url),
+        }
+        self
     }
 }
 

@@ -178,6 +178,10 @@ pub(super) fn resolve(
     repos: &[(Repo, Vec<Key>)],
     pins: Option<(&Lock, &[String])>,
 ) -> Result<(Resolution, Vec<(String, String)>), BaseError> {
+    // What is locked, and told of a repository, is where it is by its own account.
+    let mirrored: Vec<(Repo, Vec<Key>)> =
+        repos.iter().map(|(repo, keys)| (repo.clone().mirrored(context), keys.clone())).collect();
+    let repos = mirrored.as_slice();
     let scratch = context.scratch.join("dnf");
     super::keys::private_dir(&scratch)?;
     let request = Request {
@@ -192,12 +196,16 @@ pub(super) fn resolve(
         added: pins.map(|(lock, _)| added(lock, base)).unwrap_or_default(),
     };
     let input = serde_json::to_vec(&request).unwrap_or_default();
+    let no_solver = || RpmError::no_solver(&base.written);
+    if !std::path::Path::new(PYTHON).exists() {
+        return Err(no_solver());
+    }
     let mut command = process::tool(PYTHON);
     command.args(["-I", "-c", SCRIPT]).env("HOME", &scratch).env("TMPDIR", &scratch);
     let log = |line: &str| (context.sink)(StepEvent::Line(line.to_owned()));
     let output = process::capture(command, &input, context.cancel, &log)?;
     if output.status.code() == Some(NO_LIBRARY) {
-        return Err(BaseError::Tool { program: "dnf's Python library", package: "python3-dnf" });
+        return Err(no_solver());
     }
     let answer: Answer = match serde_json::from_slice(&output.stdout) {
         Ok(answer) if output.status.success() => answer,

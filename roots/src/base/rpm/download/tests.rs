@@ -76,6 +76,7 @@ impl World {
             sink: &sink,
             scratch: self.dir.path(),
             offline,
+            mirror: None,
         };
         all_with(context, &self.packages, &|_| origins.clone(), patience)
     }
