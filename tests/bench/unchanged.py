@@ -14,7 +14,7 @@ ROOTS, FILES = 8, 60
 def _project(archive: Path) -> Path:
     copy = WORK / "unchanged"
     shutil.rmtree(copy, ignore_errors=True)
-    text = [f'[base.bench]\nsource = "archive"\nfile = "{archive}"\nsha256 = "{sha256(archive)}"\n\n[ansible]\ncore = "2.19.14"\nproject = "ansible"\n']
+    text = [f'[base.bench]\nsource = "archive"\nfile = "{archive}"\nsha256 = "{sha256(archive)}"\n\n[ansible]\ncore = "2.16.19"\nproject = "ansible"\n']
     for root in range(ROOTS):
         variables = copy / f"ansible/variables/{root}"
         variables.mkdir(parents=True)

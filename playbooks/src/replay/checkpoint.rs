@@ -21,7 +21,13 @@ const MOST_NAMES: usize = 400;
 const LONG: Duration = Duration::from_millis(250);
 
 /// Work that takes so much longer than a checkpoint is worth one.
-const TIMES: u32 = 20;
+const TIMES: u32 = 40;
+
+/// The same where a role ends: what follows is often what is edited.
+const TIMES_ROLE: u32 = 5;
+
+/// The same where what follows may be known: then a look saves more than it takes.
+const TIMES_KNOWN: u32 = 20;
 
 /// Less work isn't.
 const SHORT: Duration = Duration::from_millis(20);
@@ -49,9 +55,9 @@ pub(super) fn is_pure(live: &mut Live) -> bool {
 /// what comes next is known.
 pub(super) fn consider(broker: &Broker<'_>, inner: &mut Inner, role_ends: bool) {
     let diverged = inner.counts.diverged.is_some();
-    let cost = inner.snapshot_cost * TIMES;
-    let keep = inner.since > LONG.max(cost) || role_ends && inner.since > SHORT;
-    let look = diverged && inner.unseen > SHORT.max(cost);
+    let cost = inner.snapshot_cost;
+    let keep = inner.since > LONG.max(cost * TIMES) || role_ends && inner.since > SHORT.max(cost * TIMES_ROLE);
+    let look = diverged && inner.unseen > SHORT.max(cost * TIMES_KNOWN);
     if !(keep || look) || inner.counts.journal_ended.is_some() || broker.maker.run.boot {
         return;
     }
