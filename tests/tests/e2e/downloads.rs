@@ -48,7 +48,7 @@ fn a_killed_download_goes_on_where_it_was() {
     let start = Instant::now();
     while !parts(&project).iter().any(|(_, came)| *came > 200_000) {
         assert!(child.try_wait().expect("it is ours").is_none(), "it ended too early");
-        assert!(start.elapsed() < Duration::from_secs(120), "no download is under way");
+        assert!(start.elapsed() < Duration::from_secs(600), "no download is under way");
         thread::sleep(Duration::from_millis(20));
     }
     child.kill().expect("it runs");

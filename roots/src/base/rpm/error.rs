@@ -49,7 +49,7 @@ pub enum RpmError {
         /// Which file.
         what: String,
         /// The repository.
-        repo: RepoAt,
+        repo: Box<RepoAt>,
         /// Each URL that was tried, and what was wrong with it.
         tried: Vec<(String, String)>,
     },
@@ -61,7 +61,7 @@ pub enum RpmError {
         /// Which file.
         what: String,
         /// The repository.
-        repo: RepoAt,
+        repo: Box<RepoAt>,
         /// From where.
         url: String,
         /// Size or sha256 that it should have.
@@ -75,7 +75,7 @@ pub enum RpmError {
         /// The package.
         package: String,
         /// The repository.
-        repo: RepoAt,
+        repo: Box<RepoAt>,
     },
     /// A package is signed with another key than its repository's.
     #[error("the package {package} of the repository {repo} is signed with the key {key}, which isn't one of the repository's ({})", known.join(", "))]
@@ -83,7 +83,7 @@ pub enum RpmError {
         /// The package.
         package: String,
         /// The repository.
-        repo: RepoAt,
+        repo: Box<RepoAt>,
         /// The id of the key it is signed with.
         key: String,
         /// The fingerprints of the repository's keys.
@@ -95,7 +95,7 @@ pub enum RpmError {
         /// The package.
         package: String,
         /// The repository.
-        repo: RepoAt,
+        repo: Box<RepoAt>,
         /// What doesn't fit.
         problem: String,
     },
@@ -131,7 +131,7 @@ pub enum RpmError {
         /// The package.
         package: String,
         /// The repository.
-        repo: RepoAt,
+        repo: Box<RepoAt>,
         /// The id of the key it is signed with.
         key: String,
         /// What is wrong with that.

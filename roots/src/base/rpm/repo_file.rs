@@ -38,8 +38,8 @@ pub(super) struct Repo {
 
 impl Repo {
     /// Its name in errors.
-    pub(super) fn named(&self) -> RepoAt {
-        RepoAt { id: self.id.clone(), place: self.place.clone() }
+    pub(super) fn named(&self) -> Box<RepoAt> {
+        Box::new(RepoAt { id: self.id.clone(), place: self.place.clone() })
     }
 
     /// Where the last of these options is written, else the start of the section.

@@ -346,7 +346,8 @@ impl<'a> Worker<'a> {
 
 /// Why there is no package: something wrong weighs more than something missing.
 fn failed(job: &Job, tried: Vec<Tried>) -> RpmError {
-    let (what, repo) = (job.what.clone(), RepoAt { id: job.repo.clone(), place: job.origins.place.clone() });
+    let repo = Box::new(RepoAt { id: job.repo.clone(), place: job.origins.place.clone() });
+    let what = job.what.clone();
     let wrong = tried.iter().find_map(|tried| match &tried.fault {
         Some(Fault::Wrong { expected, found }) => Some((tried.url.clone(), expected.clone(), found.clone())),
         _ => None,
