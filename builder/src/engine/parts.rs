@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rootbuild_cache::Digest;
+use rootbuild_roots::base::rpm::Bootstrap;
 use serde::{Deserialize, Serialize};
 
 use super::step::{PlaybookStep, canonical};
@@ -62,6 +63,8 @@ pub fn of_base(base: &Base, dir: &Path) -> Vec<Part> {
             parts.push(option("packages", list(&rpm.packages)));
             parts.push(option("releasever", Some(rpm.releasever.value.clone())));
             parts.push(option("arch", Some(rpm.arch.value.clone())));
+            // The other ways are one layer.
+            parts.push(option("bootstrap", (rpm.bootstrap == Bootstrap::Root).then(|| "root".to_owned())));
         }
         BaseKind::Debian(debian) => {
             parts.push(option("suite", Some(debian.suite.value.clone())));

@@ -14,15 +14,15 @@ fn based(name: &str, packages: &str, more: &str) -> String {
 
 /// Runs rootbuild on a host that lacks these files and directories: something else lies over them.
 fn without(files: &[&str], project: &Project, arguments: &[&str]) -> Ran {
-    let hide: Vec<String> = files
-        .iter()
-        .map(|file| {
-            format!(
-                "if [ -d {file} ]; then mount -t tmpfs none {file}; else mount --bind /dev/null {file}; fi; "
-            )
-        })
-        .collect();
-    let script = format!("{}exec \"$0\" \"$@\"", hide.concat());
+    let hide = |file: &&str| {
+        format!("if [ -d {file} ]; then mount -t tmpfs none {file}; else mount --bind /dev/null {file}; fi; ")
+    };
+    after(&files.iter().map(hide).collect::<String>(), project, arguments)
+}
+
+/// Runs rootbuild on a host on which `prepare` has changed something, for it alone.
+fn after(prepare: &str, project: &Project, arguments: &[&str]) -> Ran {
+    let script = format!("{prepare}exec \"$0\" \"$@\"");
     let told = project.command(arguments);
     let mut command = Command::new("unshare");
     command.args(["--mount", "--propagation", "private", "sh", "-ec", &script]);
@@ -92,6 +92,33 @@ fn a_host_without_rpm_and_dnf_builds_what_is_locked() {
     let log = project.rootbuild(&["log", "small"]).expect(0).stdout;
     assert!(log.contains("`rpm` isn't installed on this host: the packages are installed by"), "{log}");
     assert_eq!(tree(&first, "small"), tree(&again, "small"));
+    // An rpm that won't have the keys, or doesn't know how payloads are compressed, is as good as none.
+    let dir = project.dir().display().to_string();
+    let fake = |program: &str, script: &str, says: &str| {
+        project.write("fake", &format!("#!/bin/sh\n{script}\n"));
+        let prepare = format!(
+            "cp /usr/bin/rpm {dir}/rpm.real; chmod 755 {dir}/fake; mount --bind {dir}/fake {program}; "
+        );
+        let ran = after(&prepare, &project, &["provision", "--json", "--no-cache"]).expect(0);
+        assert_eq!(tree(&first, "small"), tree(&ran, "small"));
+        let log = project.rootbuild(&["log", "small"]).expect(0).stdout;
+        assert!(log.contains(says), "{log}");
+    };
+    fake(
+        "/usr/bin/rpmkeys",
+        "echo 'rejected by policy' >&2; exit 1",
+        "won't have the keys of the repository",
+    );
+    let other = format!("{dir}/rpm.real \"$@\" | grep -v PayloadIsXz");
+    fake("/usr/bin/rpm", &other, "the host's rpm lacks `rpmlib(PayloadIsXz)`, which");
+    // To ask for the root's own is another layer, which says why.
+    project.write(
+        "rootbuild.toml",
+        &based("small", packages, "lock = \"bases/small.lock\"\nbootstrap = \"root\""),
+    );
+    let planned = project.rootbuild(&["plan", "--json"]).expect(0).json();
+    let reason = &planned["roots"][0]["layers"][0]["reasons"][0];
+    assert_eq!((&reason["subject"], &reason["new"]), (&"bootstrap".into(), &"root".into()), "{planned}");
     // Who asks for the host's gets no other.
     project.write(
         "rootbuild.toml",
