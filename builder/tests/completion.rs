@@ -13,7 +13,7 @@ fn project() -> tempfile::TempDir {
     fs::write(dir.path().join("rootfs.tar"), "").unwrap();
     fs::write(
         dir.path().join("rootbuild.toml"),
-        "[base.b]\nsource = \"archive\"\nfile = \"rootfs.tar\"\n\
+        "[base.b]\nsource = \"archive\"\nfile = \"rootfs.tar\"\nunverified = true\n\
          [root.hgweb]\nbase = \"b\"\n[root.hgssh]\nbase = \"b\"\n[root.queue]\nbase = \"b\"\n",
     )
     .unwrap();

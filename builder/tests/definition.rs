@@ -117,7 +117,9 @@ fn everything_in_a_definition_is_read() {
 
 #[test]
 fn what_is_left_out_has_a_default() {
-    let dir = project("[base.b]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\n[root.a]\nbase = \"b\"\n");
+    let dir = project(
+        "[base.b]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\nunverified = true\n[root.a]\nbase = \"b\"\n",
+    );
     let definition = load(&dir);
     let root = &definition.roots[0];
     assert_eq!(root.host.value, "a");
@@ -131,7 +133,7 @@ fn the_nearest_definition_upward_is_found() {
     let dir = project(FULL);
     let deep = dir.path().join("deep/down");
     assert_eq!(Definition::load(None, &deep).unwrap().path, dir.path().join("rootbuild.toml"));
-    let sound = "[base.b]\nsource = \"archive\"\nfile = \"../rootfs.tar.zst\"\n[root.a]\nbase = \"b\"\n";
+    let sound = "[base.b]\nsource = \"archive\"\nfile = \"../rootfs.tar.zst\"\nunverified = true\n[root.a]\nbase = \"b\"\n";
     fs::write(dir.path().join("deep/rootbuild.toml"), sound).unwrap();
     assert_eq!(Definition::load(None, &deep).unwrap().dir, dir.path().join("deep"));
 }
@@ -157,7 +159,7 @@ fn a_definition_may_be_named_by_its_file_or_its_directory() {
 fn other_versions_of_ansible_core_are_allowed_with_requirements() {
     let dir = project(
         "[ansible]\ncore = \"2.17.1rc1\"\nrequirements = \"req.txt\"\n\
-         [base.b]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\n[root.a]\nbase = \"b\"\n",
+         [base.b]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\nunverified = true\n[root.a]\nbase = \"b\"\n",
     );
     fs::write(dir.path().join("req.txt"), "ansible-core==2.17.1rc1\n").unwrap();
     assert_eq!(load(&dir).ansible.unwrap().core.value, "2.17.1rc1");

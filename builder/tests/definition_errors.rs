@@ -56,7 +56,7 @@ fn about(definitions: &[&str]) -> String {
 macro_rules! after {
     ($rest:literal) => {
         concat!(
-            "[base.b]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\n[ansible]\ncore = \"2.16.19\"\n",
+            "[base.b]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\nunverified = true\n[ansible]\ncore = \"2.16.19\"\n",
             $rest
         )
     };
@@ -124,7 +124,7 @@ fn wrong_types_are_told_with_what_was_expected() {
             "[root.a]\nbase = [\"b\"]\nhost = 7\nplaybooks = \"ansible/common.yml\"\nvars = \"x=1\"\nnetwork = true\nboot = \"yes\"\nservices = {}\n"
         ),
         after!("[root.a]\nbase = \"b\"\nplaybooks = [\"ansible/common.yml\", 7]\nboot = 1\n"),
-        "[base.b]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\nstrip_components = \"1\"\ndevices = \"false\"\nsha256 = 5\n[base.c]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\nstrip_components = -1\n[base.d]\nsource = \"rpm\"\nrepos = [\"bases/centos7.repo\"]\npackages = [\"@core\"]\nreleasever = 7\n[root.a]\nbase = \"b\"\n",
+        "[base.b]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\nstrip_components = \"1\"\ndevices = \"false\"\nsha256 = 5\n[base.c]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\nunverified = true\nstrip_components = -1\n[base.d]\nsource = \"rpm\"\nrepos = [\"bases/centos7.repo\"]\npackages = [\"@core\"]\nreleasever = 7\n[root.a]\nbase = \"b\"\n",
     ]));
 }
 
@@ -135,8 +135,8 @@ fn names_are_plain_words() {
             "[root.\"a b\"]\nbase = \"b\"\n[root.\"\"]\nbase = \"b\"\n[root.-a]\nbase = \"b\"\n[root.\".\"]\nbase = \"b\"\n[root.\"a/../b\"]\nbase = \"b\"\n[root.\"wébsite\"]\nbase = \"b\"\n[root.\"\\u0000\"]\nbase = \"b\"\n"
         ),
         after!("[root.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa]\nbase = \"b\"\n"),
-        "[root.www.example.com]\nbase = \"b\"\n[base.b]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\n",
-        "[base.centos.7]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\n[root.a]\nbase = \"centos.7\"\n",
+        "[root.www.example.com]\nbase = \"b\"\n[base.b]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\nunverified = true\n",
+        "[base.centos.7]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\nunverified = true\n[root.a]\nbase = \"centos.7\"\n",
     ]));
 }
 
@@ -155,12 +155,12 @@ fn values_that_can_not_be_right_are_refused() {
 #[test]
 fn ansible_core_is_one_exact_pinned_version() {
     snapshot!(about(&[
-        "[ansible]\ncore = \"2.16\"\n[base.b]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\n[root.a]\nbase = \"b\"\n",
-        "[ansible]\ncore = \">=2.19\"\n[base.b]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\n[root.a]\nbase = \"b\"\n",
-        "[ansible]\ncore = \"latest\"\n[base.b]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\n[root.a]\nbase = \"b\"\n",
-        "[ansible]\ncore = 2.16\n[base.b]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\n[root.a]\nbase = \"b\"\n",
-        "[ansible]\ncore = \"2.17.1\"\n[base.b]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\n[root.a]\nbase = \"b\"\n",
-        "[base.b]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\n[root.a]\nbase = \"b\"\nplaybooks = [\"ansible/common.yml\"]\n",
+        "[ansible]\ncore = \"2.16\"\n[base.b]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\nunverified = true\n[root.a]\nbase = \"b\"\n",
+        "[ansible]\ncore = \">=2.19\"\n[base.b]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\nunverified = true\n[root.a]\nbase = \"b\"\n",
+        "[ansible]\ncore = \"latest\"\n[base.b]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\nunverified = true\n[root.a]\nbase = \"b\"\n",
+        "[ansible]\ncore = 2.16\n[base.b]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\nunverified = true\n[root.a]\nbase = \"b\"\n",
+        "[ansible]\ncore = \"2.17.1\"\n[base.b]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\nunverified = true\n[root.a]\nbase = \"b\"\n",
+        "[base.b]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\nunverified = true\n[root.a]\nbase = \"b\"\nplaybooks = [\"ansible/common.yml\"]\n",
     ]));
 }
 
@@ -180,9 +180,9 @@ fn vars_hold_what_json_can_say() {
 fn bases_and_roots_that_are_named_must_exist() {
     snapshot!(about(&[
         after!("[root.a]\nbase = \"c\"\n"),
-        "[base.centos7]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\n[base.bookworm]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\n[root.a]\nbase = \"centso7\"\n[root.b]\nbase = \"a\"\n",
+        "[base.centos7]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\nunverified = true\n[base.bookworm]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\nunverified = true\n[root.a]\nbase = \"centso7\"\n[root.b]\nbase = \"a\"\n",
         "[root.a]\nbase = \"b\"\n",
-        "[base.b]\nsource = \"root\"\nroot = \"common\"\n[base.c]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\n[root.comon]\nbase = \"c\"\n",
+        "[base.b]\nsource = \"root\"\nroot = \"common\"\n[base.c]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\nunverified = true\n[root.comon]\nbase = \"c\"\n",
     ]));
 }
 
@@ -204,7 +204,7 @@ fn files_that_are_named_must_exist_and_be_what_they_are_used_as() {
         after!(
             "project = \"anisble\"\ninventory = \"ansible/hots\"\nrequirements = \"req.txt\"\nvault_password_file = \"ansible\"\n[root.a]\nbase = \"b\"\n"
         ),
-        "[base.b]\nsource = \"rpm\"\nrepos = [\"bases/centos8.repo\", \"bases\"]\npackages = [\"@core\"]\nlock = \"bases\"\n[base.c]\nsource = \"archive\"\nfile = \"rootfs.tar\"\n[base.d]\nsource = \"debian\"\nsuite = \"bookworm\"\nkeyring = \"keys.gpg\"\n[root.a]\nbase = \"b\"\n",
+        "[base.b]\nsource = \"rpm\"\nrepos = [\"bases/centos8.repo\", \"bases\"]\npackages = [\"@core\"]\nlock = \"bases\"\n[base.c]\nsource = \"archive\"\nfile = \"rootfs.tar\"\nunverified = true\n[base.d]\nsource = \"debian\"\nsuite = \"bookworm\"\nkeyring = \"keys.gpg\"\n[root.a]\nbase = \"b\"\n",
     ]));
 }
 
@@ -275,4 +275,25 @@ fn a_path_that_is_no_text_is_refused() {
     let error = Definition::load(None, &bad).expect_err("a path that is no text");
     let text = said(dir.path(), error);
     assert!(text.contains("isn't UTF-8"), "{text}");
+}
+
+#[test]
+fn an_archive_has_a_digest_or_is_signed_off() {
+    let said = about(&[
+        "[base.b]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\n[root.a]\nbase = \"b\"\n",
+        "[base.b]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\nunverified = false\n[root.a]\nbase = \"b\"\n",
+        "[base.b]\nsource = \"archive\"\nfile = \"not-there.tar\"\n[root.a]\nbase = \"b\"\n",
+        "[base.b]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\nunverified = true\nsha256 = \"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"\n[root.a]\nbase = \"b\"\n",
+        "[base.b]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\nunverified = \"yes\"\n[root.a]\nbase = \"b\"\n",
+    ]);
+    // The line to add is the one that makes it right.
+    let added = "sha256 = \"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"";
+    assert!(said.contains(&format!("add `{added}`")), "{said}");
+    let dir = project();
+    let definition = format!(
+        "[base.b]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\n{added}\n[root.a]\nbase = \"b\"\n"
+    );
+    fs::write(dir.path().join("rootbuild.toml"), definition).unwrap();
+    assert!(Definition::load(None, dir.path()).is_ok());
+    insta::assert_snapshot!(said);
 }

@@ -102,7 +102,7 @@ pub struct DebianBase {
 pub struct ArchiveBase {
     /// The archive.
     pub file: Located<PathBuf>,
-    /// What its bytes must hash to, 64 lower-case hexadecimal digits.
+    /// What its bytes must hash to, 64 lower-case hexadecimal digits; `None` is signed off with `unverified = true`.
     pub sha256: Option<Located<String>>,
     /// How many leading components of member names are dropped.
     pub strip_components: u32,

@@ -22,7 +22,7 @@ const SECTIONS: &[&str] = &["base", "ansible", "root"];
 const SOURCES: &[(&str, &[&str])] = &[
     ("rpm", &["repos", "packages", "lock", "releasever", "arch", "bootstrap"]),
     ("debian", &["suite", "packages", "mirror", "components", "variant", "keyring"]),
-    ("archive", &["file", "sha256", "strip_components", "devices"]),
+    ("archive", &["file", "sha256", "unverified", "strip_components", "devices"]),
     ("root", &["root"]),
 ];
 
@@ -300,6 +300,8 @@ impl Parser<'_> {
         let file =
             fields.required_string("file", "\"rootfs.tar.zst\"").map(|file| self.path(&file, Files::File));
         let sha256 = fields.string("sha256").map(|digest| validate::sha256(fields, "sha256", &digest));
+        let unverified = fields.bool("unverified").unwrap_or_else(|| fields.has("unverified"));
+        validate::verified(fields, file.as_ref(), unverified);
         let strip_components = fields.number("strip_components", 255).unwrap_or(0);
         let devices = fields.bool("devices").unwrap_or(false);
         Some(ArchiveBase { file: file?, sha256, strip_components, devices })

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rootbuild_playbooks::toolchain::PINNED;
+use rootbuild_roots::base::archive;
 
 use super::diagnostic::{At, Problems};
 use super::find::{plain, resolve, what_is};
@@ -95,6 +96,30 @@ pub(super) fn sha256(fields: &Fields<'_, '_>, key: &str, digest: &Located<String
         );
     }
     Located { value: digest.value.to_ascii_lowercase(), span: digest.span }
+}
+
+/// Checks that an archive's bytes are named, or that somebody signs off that they aren't.
+pub(super) fn verified(fields: &Fields<'_, '_>, file: Option<&Located<PathBuf>>, unverified: bool) {
+    let title = &fields.title;
+    match (fields.has("sha256"), unverified) {
+        (true, true) => {
+            let message = format!("`{title}` has a `sha256`, and `unverified = true` as well");
+            fields.problem(fields.place("unverified"), message, Some("leave one of them out".to_owned()));
+        }
+        (false, false) => {
+            // One that isn't there is told already.
+            let Some(file) = file.filter(|file| file.is_file()) else { return };
+            let found = archive::sha256_of(file).ok();
+            let add = match &found {
+                Some(sha256) => format!("add `sha256 = \"{sha256}\"`, which is the file as it is now"),
+                None => "add `sha256 = \"…\"`, as `sha256sum` prints it".to_owned(),
+            };
+            let message = format!("nothing says which bytes the archive of `{title}` must have");
+            let hint = format!("{add}; or sign off that nobody checks, with `unverified = true`");
+            fields.problem(file.span, message, Some(hint));
+        }
+        (true, false) | (false, true) => {}
+    }
 }
 
 /// Checks an inventory host's name: it is given to `--limit`, where other characters are patterns.

@@ -67,7 +67,7 @@ fn definition(dir: &Path) -> Definition {
     for file in ["rootfs.tar", "common.yml", "hgweb.yml"] {
         std::fs::write(dir.join(file), "").unwrap();
     }
-    let text = "[base.b]\nsource = \"archive\"\nfile = \"rootfs.tar\"\n\n[ansible]\ncore = \"2.16.19\"\n\n\
+    let text = "[base.b]\nsource = \"archive\"\nfile = \"rootfs.tar\"\nunverified = true\n[ansible]\ncore = \"2.16.19\"\n\n\
                 [root.hgweb]\nbase = \"b\"\nhost = \"hgwep0\"\nplaybooks = [\"common.yml\", \"hgweb.yml\"]\n";
     std::fs::write(dir.join("rootbuild.toml"), text).unwrap();
     Definition::load(None, dir).unwrap()

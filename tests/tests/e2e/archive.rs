@@ -35,7 +35,7 @@ fn what_an_archive_holds_is_in_the_root_whatever_its_compression() {
     );
     let mut trees = Vec::new();
     for archive in ["a.tar", "a.tar.gz", "a.tar.xz", "a.tar.zst"] {
-        define(&project, archive, "devices = true");
+        define(&project, archive, "unverified = true\ndevices = true");
         let ran = project.rootbuild(&["provision", "--json"]).expect(0);
         trees.push(ran.json()["roots"][0]["tree"].clone());
     }
@@ -78,7 +78,7 @@ fn hostile_archives_are_refused_by_member_and_nothing_gets_out() {
         ),
     ] {
         tar(&project, script);
-        define(&project, "b.tar", "");
+        define(&project, "b.tar", "unverified = true");
         let _ = project.rootbuild(&["provision"]).expect(1).says(&["b.tar", name]);
         assert!(!project.root("unpacked").exists());
         assert!(!project.dir().join("escaped").exists() && !std::path::Path::new("/abs").exists());
@@ -87,4 +87,17 @@ fn hostile_archives_are_refused_by_member_and_nothing_gets_out() {
     define(&project, "b.tar", &format!("sha256 = \"{}\"", "0".repeat(64)));
     let ran = project.rootbuild(&["provision"]).says(&["sha256", "b.tar"]);
     assert!(ran.code == 1 || ran.code == 2, "{}", ran.code);
+}
+
+#[test]
+fn an_archive_that_nobody_vouches_for_is_refused_with_the_line_to_add() {
+    let project = Project::with_own_store();
+    tar(&project, "mkdir -p t/etc; echo x > t/etc/x; tar -C t -cf c.tar .");
+    define(&project, "c.tar", "");
+    let refused = project.rootbuild(&["plan"]).expect(2).says(&["rootbuild.toml:3:", "unverified = true"]);
+    let line = refused.stderr.split("add `").nth(1).and_then(|rest| rest.split('`').next()).expect("a line");
+    define(&project, "c.tar", line);
+    let _ = project.rootbuild(&["plan"]).expect(0);
+    define(&project, "c.tar", "unverified = true");
+    let _ = project.rootbuild(&["plan"]).expect(0);
 }

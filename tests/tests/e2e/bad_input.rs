@@ -173,7 +173,7 @@ fn without_privileges_provision_says_so() {
     std::fs::write(dir.path().join("a.tar"), [0u8; 1024]).expect("writable");
     std::fs::write(
         dir.path().join("rootbuild.toml"),
-        "[base.a]\nsource = \"archive\"\nfile = \"a.tar\"\n[root.a]\nbase = \"a\"\n",
+        "[base.a]\nsource = \"archive\"\nfile = \"a.tar\"\nunverified = true\n[root.a]\nbase = \"a\"\n",
     )
     .expect("writable");
     let chmod = Command::new("chmod").args(["-R", "a+rX"]).arg(dir.path()).status();

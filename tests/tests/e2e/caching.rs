@@ -200,7 +200,7 @@ fn a_base_that_changes_while_it_is_awaited_is_not_recorded_under_its_old_key() {
     put("one");
     project.write(
         "rootbuild.toml",
-        "[base.a]\nsource = \"archive\"\nfile = \"now.tar\"\n[root.swapped]\nbase = \"a\"\n",
+        "[base.a]\nsource = \"archive\"\nfile = \"now.tar\"\nunverified = true\n[root.swapped]\nbase = \"a\"\n",
     );
     let _ = project.rootbuild(&["provision", "-q"]).expect(0);
     let shown = project.rootbuild(&["show", "swapped", "--json"]).expect(0).json();

@@ -15,7 +15,7 @@ fn of_archive(store: &Project, names: &[&str], content: &str) -> Project {
         Command::new("tar").args(["-C", "tree", "-cf", "a.tar", "."]).current_dir(project.dir()).status();
     assert!(tar.expect("tar runs").success());
     let roots: Vec<String> = names.iter().map(|name| format!("[root.{name}]\nbase = \"a\"\n")).collect();
-    let base = "[base.a]\nsource = \"archive\"\nfile = \"a.tar\"\n";
+    let base = "[base.a]\nsource = \"archive\"\nfile = \"a.tar\"\nunverified = true\n";
     project.write("rootbuild.toml", &format!("{base}{}", roots.concat()));
     project
 }

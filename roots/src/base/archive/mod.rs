@@ -76,6 +76,18 @@ impl Keyed {
     }
 }
 
+/// The sha256 of a regular file, 64 lower-case hexadecimal digits.
+///
+/// # Errors
+/// It isn't one, or can't be read.
+pub fn sha256_of(path: &Path) -> io::Result<String> {
+    // Looked at first: opening a FIFO would wait for somebody to write to it.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it isn't a regular file"));
+    }
+    Source::new(&File::open(path)?, &Cancel::new(), &|_| ()).and_then(Source::digest)
+}
+
 /// How much an archive may hold, so that a small one can't fill a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
