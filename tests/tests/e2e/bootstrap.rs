@@ -149,7 +149,7 @@ fn a_root_without_rpm_can_not_install_itself() {
     ] {
         project.write("rootbuild.toml", &based("none", packages, "bootstrap = \"root\""));
         let remedy = format!("add \"{lacks}\" to the base's `packages`");
-        let _ = project.rootbuild(&["provision"]).expect(1).says(&[&remedy]);
+        let _ = project.rootbuild(&["provision"]).expect(1).says(&["rootbuild.toml:4: ", &remedy]);
     }
     project.write("rootbuild.toml", &based("none", "\"bash\"", "bootstrap = \"rooot\""));
     let _ = project.rootbuild(&["plan"]).expect(2).says(&["rootbuild.toml:5", "did you mean `root`"]);

@@ -152,7 +152,9 @@ pub enum RpmError {
         megabytes: u64,
     },
     /// Nothing on this host can choose the packages of a base that has no lock.
-    #[error("{place}: the packages of the base `{base}` aren't locked, and choosing them needs dnf's library, which isn't installed on this host")]
+    #[error(
+        "{place}: the packages of the base `{base}` aren't locked, and choosing them needs dnf's library, which isn't installed on this host"
+    )]
     NoSolver {
         /// Where the base is defined.
         place: Place,
@@ -168,8 +170,10 @@ pub enum RpmError {
         message: String,
     },
     /// The packages can't install themselves: a program for that is not among them.
-    #[error("the root's own rpm can't install the packages: no package has `{lacks}`")]
+    #[error("{place}: the base's own rpm can't install its packages: none of them has `{lacks}`")]
     Bootstrap {
+        /// Where the base's packages are named.
+        place: Place,
         /// The program.
         lacks: &'static str,
         /// The package that usually has it.
@@ -184,6 +188,13 @@ pub enum RpmError {
 }
 
 impl RpmError {
+    /// The packages lack something that they need to install themselves.
+    pub(super) fn bootstrap(written: &Written, lacks: &'static str, package: &'static str) -> BaseError {
+        let line = written.packages.first().copied().unwrap_or(written.base);
+        let place = Place { file: written.file.clone(), line };
+        Self::Bootstrap { place, lacks, package }.into()
+    }
+
     /// Nothing here can choose packages.
     pub(super) fn no_solver(written: &Written) -> BaseError {
         let place = Place { file: written.file.clone(), line: written.base };
@@ -250,7 +261,11 @@ fn list(specs: &[(String, Vec<String>)]) -> String {
 
 /// Why a fingerprint is expected.
 fn whose(default: bool) -> &'static str {
-    if default { " (CentOS 7's own, which vault.centos.org is pinned to unless `fingerprints=` says otherwise)" } else { "" }
+    if default {
+        " (CentOS 7's own, which vault.centos.org is pinned to unless `fingerprints=` says otherwise)"
+    } else {
+        ""
+    }
 }
 
 /// What was tried, after the words that say what for.

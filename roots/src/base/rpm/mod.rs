@@ -175,7 +175,7 @@ impl BaseSource for RpmBase {
         verify(context, &trusted, &resolution, &layout, by_root)?;
         let checked = trusted.iter().all(|(repo, _)| repo.gpgcheck);
         let said = if by_root {
-            bootstrap::install(context, &layout, packages, checked, root)?
+            bootstrap::install(context, &self.written, &layout, packages, checked, root)?
         } else {
             install::install(context, &layout, packages.len(), checked, root)?
         };

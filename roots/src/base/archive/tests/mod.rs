@@ -101,7 +101,14 @@ impl Place {
         sink: &(dyn Fn(StepEvent) + Sync),
     ) -> Result<serde_json::Value, BaseError> {
         let store = self.store();
-        let context = BaseContext { store: &store, cancel, sink, scratch: self.dir.path(), offline: false, mirror: None };
+        let context = BaseContext {
+            store: &store,
+            cancel,
+            sink,
+            scratch: self.dir.path(),
+            offline: false,
+            mirror: None,
+        };
         base.build(context, &self.path("root"))
     }
 

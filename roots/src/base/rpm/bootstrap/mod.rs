@@ -14,6 +14,7 @@ use super::install::{self, INSTALL, Layout, Said};
 use super::keys::{Key, private_dir};
 use super::repo_file::Repo;
 use super::resolve::Package;
+use super::stale::Written;
 use crate::process::each_line;
 use crate::progress::StepEvent;
 use crate::sandbox::{Bind, Console, Network, Nspawn, Sandbox, SandboxSpec};
@@ -69,6 +70,7 @@ pub(super) fn by_root(
 /// be signed.
 pub(super) fn install(
     context: BaseContext<'_>,
+    written: &Written,
     layout: &Layout,
     packages: &[Package],
     checked: bool,
@@ -83,7 +85,7 @@ pub(super) fn install(
         packages.iter().map(|package| (package.nevra(), layout.package(package))).collect();
     unpack::unpack(context, &list, &bootstrap)?;
     if !exists_in(&bootstrap, "bin/sh") {
-        return Err(RpmError::Bootstrap { lacks: "/bin/sh", package: "bash" }.into());
+        return Err(RpmError::bootstrap(written, "/bin/sh", "bash"));
     }
     (context.sink)(StepEvent::Phase(format!("installing {} packages", packages.len())));
     let mut running = Nspawn.start(&spec(&bootstrap, &files, layout, root, checked), context.cancel)?;
@@ -94,8 +96,8 @@ pub(super) fn install(
     let status = running.wait()?;
     let warnings = match status {
         0 => lines.warnings(),
-        NO_RPM => return Err(RpmError::Bootstrap { lacks: "rpm", package: "rpm" }.into()),
-        NO_MOUNT => return Err(RpmError::Bootstrap { lacks: "mount", package: "util-linux" }.into()),
+        NO_RPM => return Err(RpmError::bootstrap(written, "rpm", "rpm")),
+        NO_MOUNT => return Err(RpmError::bootstrap(written, "mount", "util-linux")),
         _ => {
             let said = format!("{}{tail}", lines.tail());
             return Err(install::failed(&said).into());

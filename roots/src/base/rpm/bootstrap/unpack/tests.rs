@@ -66,8 +66,14 @@ impl Try {
     fn unpack(&self) -> Result<(), String> {
         let store = Store::open(&self.dir.path().join("store")).unwrap();
         let (cancel, scratch) = (Cancel::new(), self.dir.path().to_owned());
-        let context =
-            BaseContext { store: &store, cancel: &cancel, sink: &|_| (), scratch: &scratch, offline: true, mirror: None };
+        let context = BaseContext {
+            store: &store,
+            cancel: &cancel,
+            sink: &|_| (),
+            scratch: &scratch,
+            offline: true,
+            mirror: None,
+        };
         let done = unpack(context, &self.packages, &self.at(""));
         assert_eq!(fs::read_dir(self.dir.path().join("outside")).unwrap().count(), 0, "nothing got out");
         done.map_err(|error| error.to_string())
