@@ -11,5 +11,6 @@ pub mod host;
 pub mod logs;
 pub mod plan;
 pub mod render;
+pub mod sbom;
 pub mod signals;
 pub mod sinks;

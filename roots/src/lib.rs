@@ -11,6 +11,7 @@ pub mod capture;
 pub mod checkout;
 mod fd;
 mod normal;
+pub mod packages;
 pub mod process;
 pub mod progress;
 pub mod publish;

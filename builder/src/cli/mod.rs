@@ -13,6 +13,7 @@ mod out;
 pub mod plan;
 pub mod provision;
 mod reasons;
+pub mod sbom;
 pub mod shell;
 pub mod show;
 pub mod trace;
@@ -97,6 +98,8 @@ pub enum Command {
     Log(log::Arguments),
     /// Open a shell in a root; what it changes is dropped
     Shell(shell::Arguments),
+    /// Print what is in a root: its packages, and the layer that brought each
+    Sbom(sbom::Arguments),
     /// Write down exactly which packages make up a base, or take newer ones
     Lock(lock::Arguments),
     /// Check that this machine has what a provision needs
@@ -186,6 +189,7 @@ impl Cli {
             Command::Show(arguments) => show::run(global, arguments),
             Command::Log(arguments) => log::run(global, arguments),
             Command::Shell(arguments) => shell::run(global, arguments),
+            Command::Sbom(arguments) => sbom::run(global, arguments),
             Command::Lock(arguments) => lock::run(global, arguments),
             Command::Doctor(arguments) => doctor::run(global, arguments),
             Command::Completion(arguments) => completion::run(global, arguments),

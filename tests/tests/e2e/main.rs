@@ -17,5 +17,6 @@ mod inputs;
 mod interrupted;
 mod lock;
 mod names;
+mod sbom;
 mod services;
 mod support;
