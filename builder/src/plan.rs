@@ -1,6 +1,5 @@
 //! What a provision would do, and why: the same keys and records, and nothing that changes anything.
 
-mod reach;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -19,7 +18,7 @@ use crate::engine::parts::{self, Part};
 use crate::engine::step::{self, PlaybookStep};
 use crate::engine::{Forced, Step, StepError, base, base_of, known_root, remember};
 
-pub use reach::Reach;
+pub use crate::engine::reach::Reach;
 
 /// What would happen to a layer.
 #[derive(Debug, Clone, Default)]

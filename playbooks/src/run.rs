@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use rootbuild_cache::{Digest, Store};
 use rootbuild_roots::Wait;
+use rootbuild_roots::base::repos::{Declared, Fetched};
 use rootbuild_roots::sandbox::{Network, Sandbox};
 use rootbuild_roots::working::WorkingRoot;
 
@@ -58,10 +59,14 @@ pub struct PlaybookRun {
     pub parent: Digest,
     /// Whether journals of earlier runs are asked. This run's own is kept in any case.
     pub replay: bool,
+    /// Where the run will leave what journals know, if that is known: a root is made ahead then.
+    pub expected: Option<Expected>,
     /// A directory shared by runs, for caches that are safe to lose (AnsiballZ zips).
     pub cache: PathBuf,
     /// Network in the sandbox.
     pub network: Network,
+    /// What is served there with [`Network::Repos`].
+    pub repos: Option<Declared>,
     /// Boot systemd in the sandbox.
     pub boot: bool,
     /// Policy for `state: started`.
@@ -72,6 +77,15 @@ pub struct PlaybookRun {
     pub verbosity: u8,
     /// What lets Ansible be traced; without it nothing is known of what it reads.
     pub launcher: Option<Launcher>,
+}
+
+/// Where a run is expected to do something new.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expected {
+    /// In the task of this number, from 1, as tasks begin.
+    Task(u64),
+    /// Somewhere in this role.
+    Role(String),
 }
 
 /// What came out of a run that succeeded.
@@ -91,6 +105,8 @@ pub struct Outcome {
     pub deferred: Vec<(String, String)>,
     /// How much of it journals knew.
     pub replay: Replay,
+    /// What was fetched from declared repositories, by whichever run did what is in the root.
+    pub fetched: Vec<Fetched>,
     /// What Ansible and all that it started read, if there was a launcher.
     pub trace: Option<Result<Trace, Untraced>>,
 }

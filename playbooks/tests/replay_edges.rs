@@ -7,6 +7,7 @@ mod support;
 
 use std::fs;
 
+use rootbuild_playbooks::run::Expected;
 use support::{Bench, VERSIONS, changed, privileged};
 
 /// A bench whose root nobody else has, so that it has no journals.
@@ -105,6 +106,34 @@ fn jobs_that_run_beside_other_requests_come_to_the_same() {
         let made = |name: &str| fs::read_to_string(bench.made(name)).unwrap();
         assert_eq!([made("etc/job"), made("etc/beside"), made("etc/last")], ["job\n", "beside", "two"]);
         assert!(edited.tasks_replayed >= 1, "{:?}", edited.replay);
+        bench.run.replay = false;
+        assert_eq!(bench.go().unwrap().tree, edited.tree);
+    });
+}
+
+#[test]
+fn a_root_that_was_made_ahead_changes_nothing_but_the_time() {
+    with_each("a_root_that_was_made_ahead_changes_nothing_but_the_time", |bench| {
+        let playbook = |last: &str| {
+            format!(
+                "- hosts: web0\n  gather_facts: false\n  tasks:\n    - ansible.builtin.copy: {{content: first, dest: \
+                 /etc/first}}\n    - ansible.builtin.debug: {{msg: nothing}}\n    - ansible.builtin.copy: {{content: \
+                 '{last}', dest: /etc/last}}\n"
+            )
+        };
+        bench.playbook(&playbook("one"));
+        let cold = bench.go().unwrap();
+        let wrong = [Expected::Task(1), Expected::Task(3), Expected::Role("none".to_owned())];
+        for expected in wrong {
+            bench.run.expected = Some(expected);
+            let same = bench.go().unwrap();
+            assert!(same.replay.is_whole(), "{:?}", same.replay);
+            assert_eq!((same.tree, same.tasks_run, same.tasks_replayed), (cold.tree, 0, 3));
+        }
+        bench.run.expected = Some(Expected::Task(3));
+        bench.playbook(&playbook("two"));
+        let edited = bench.go().unwrap();
+        assert_eq!((edited.tasks_run, edited.tasks_replayed), (1, 2), "{:?}", edited.replay);
         bench.run.replay = false;
         assert_eq!(bench.go().unwrap().tree, edited.tree);
     });

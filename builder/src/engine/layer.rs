@@ -7,15 +7,17 @@ use std::time::{Duration, Instant};
 use rootbuild_cache::{Digest, Input, LayerKey, Record};
 use rootbuild_playbooks::event::{RunEvent, TaskStatus};
 use rootbuild_playbooks::inputs::{Project, Reader};
-use rootbuild_playbooks::run::{PlaybookRun, RunFailed};
+use rootbuild_playbooks::run::{Expected, PlaybookRun, RunFailed};
 use rootbuild_playbooks::{run, toolchain};
 use rootbuild_roots::StepEvent;
+use rootbuild_roots::base::repos::Declared;
 use rootbuild_roots::base::{BaseContext, BaseSource};
-use rootbuild_roots::sandbox::Nspawn;
+use rootbuild_roots::sandbox::{Network, Nspawn};
 use rootbuild_roots::working::{self, WorkingRoot};
 use serde_json::json;
 
 use super::lookup::{Lookup, Reason, lookup};
+use super::reach::Reach;
 use super::reads::{Reads, Watched};
 use super::verify::{Differs, differences};
 use super::{Engine, LayerReport, StepError, blocking, contents, parts, step, top};
@@ -34,6 +36,15 @@ fn has_lock(base: &Base) -> bool {
 
 /// How often progress is told.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+
+/// How a step is built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum How {
+    /// As far as journals don't answer for the root; where it is expected to leave what they know.
+    Replay(Option<Expected>),
+    /// All of it.
+    Whole,
+}
 
 /// What a step gave: its tree, and what the record says beside it.
 struct Built {
@@ -124,13 +135,14 @@ impl Engine {
         let (root_name, step_name) = (root.name.clone(), playbook.name.clone());
         let may_replay = !self.options.no_replay && !self.options.forced.is(&root_name, &step_name);
         let shared = Arc::clone(&reader);
-        self.layer(&root_name, index, &step_name, key, Some(shared), move |replay| {
-            engine.run_playbook(&root, &playbook, &project, parent, &reader, replay && may_replay)
+        self.layer(&root_name, index, &step_name, key, Some(shared), move |how| {
+            let how = if may_replay { how } else { How::Whole };
+            engine.run_playbook(&root, &playbook, &project, parent, &reader, how)
         })
         .await
     }
 
-    /// Runs a playbook on `parent`; with `replay` as far as journals don't answer for the root.
+    /// Runs a playbook on `parent`.
     fn run_playbook(
         &self,
         root: &Root,
@@ -138,7 +150,7 @@ impl Engine {
         project: &Project,
         parent: Digest,
         reader: &Reader,
-        replay: bool,
+        how: How,
     ) -> Result<Built, StepError> {
         let toolchain = self.toolchain(&root.name)?;
         let watched = Watched::before(self, &root.name, project, &playbook.path)?;
@@ -151,9 +163,19 @@ impl Engine {
             vars: serde_json::Value::Object(root.vars.clone()),
             toolchain,
             parent,
-            replay,
+            replay: how != How::Whole,
+            expected: match how {
+                How::Replay(expected) => expected,
+                How::Whole => None,
+            },
             cache: self.store.dir().join("ansible"),
             network: root.network,
+            repos: (root.network == Network::Repos).then(|| Declared {
+                root: root.name.clone(),
+                urls: root.repos.clone(),
+                offline: self.options.offline,
+                mirror: self.options.mirror.clone(),
+            }),
             boot: root.boot,
             services: root.services,
             log: self.logs.path(&root.name),
@@ -199,6 +221,9 @@ impl Engine {
             "first_use": first_use,
             "connections": connections,
         });
+        if !outcome.fetched.is_empty() {
+            facts["fetched"] = json!(outcome.fetched);
+        }
         let files = inputs.iter().filter(|input| input.kind == "file").map(|input| input.name.as_str());
         contents::keep(&self.store, &project.dir, files, &mut facts)?;
         let tasks = (outcome.tasks_run, outcome.tasks_replayed);
@@ -230,7 +255,7 @@ impl Engine {
         name: &str,
         key: LayerKey,
         reader: Option<Arc<Reader>>,
-        build: impl Fn(bool) -> Result<Built, StepError> + Send + Sync + 'static,
+        build: impl Fn(How) -> Result<Built, StepError> + Send + Sync + 'static,
     ) -> Outcome {
         let (owner, memo) = {
             let mut memo = self.memo.lock().unwrap_or_else(PoisonError::into_inner);
@@ -289,7 +314,7 @@ impl Engine {
         name: &str,
         key: LayerKey,
         reader: Option<Arc<Reader>>,
-        build: impl Fn(bool) -> Result<Built, StepError> + Send + Sync + 'static,
+        build: impl Fn(How) -> Result<Built, StepError> + Send + Sync + 'static,
     ) -> Result<LayerReport, StepError> {
         let start = Instant::now();
         let cached = |record: Box<Record>| LayerReport {
@@ -322,17 +347,18 @@ impl Engine {
         }
         let _lock = self.lock_layer(root, index, name, key).await?;
         // Whoever held the lock may have built just this.
-        let reasons = match find()? {
+        let (reasons, near) = match find()? {
             Lookup::Hit(record) => return Ok(cached(record)),
-            Lookup::Miss { reasons, .. } => reasons,
+            Lookup::Miss { reasons, record } => (reasons, record),
         };
+        let expected = near.and_then(|record| Reach::of(&reasons, &record)).and_then(Reach::expected);
         let _permit = self.permit().await?;
         let log = self.logs.path(root);
         self.sink.event(&Event::LayerStarted { root: root.to_owned(), step: name.to_owned(), index, log });
         let (engine, root_name, step) = (Arc::clone(self), root.to_owned(), name.to_owned());
         let (record, tasks, replayed, verified, key) = blocking(move || {
             let started = Instant::now();
-            let built = build(true)?;
+            let built = build(How::Replay(expected))?;
             let seconds = started.elapsed().as_secs_f64();
             // Before it gets a record.
             let verified = verify && built.answered;
@@ -378,7 +404,7 @@ impl Engine {
         index: usize,
         name: &str,
         tree: Digest,
-        build: Arc<impl Fn(bool) -> Result<Built, StepError> + Send + Sync + 'static>,
+        build: Arc<impl Fn(How) -> Result<Built, StepError> + Send + Sync + 'static>,
     ) -> Result<(), StepError> {
         let _permit = self.permit().await?;
         let log = self.logs.path(root);
@@ -394,10 +420,10 @@ impl Engine {
         step: &str,
         how: &'static str,
         tree: Digest,
-        build: &impl Fn(bool) -> Result<Built, StepError>,
+        build: &impl Fn(How) -> Result<Built, StepError>,
     ) -> Result<(), StepError> {
         self.phase(root, "running it whole, to compare");
-        let whole = build(false)?;
+        let whole = build(How::Whole)?;
         let paths = differences(&self.store, &tree, &whole.tree)?;
         if paths.is_empty() {
             return Ok(());

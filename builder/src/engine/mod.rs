@@ -12,6 +12,7 @@ pub mod history;
 pub(crate) mod layer;
 pub mod lookup;
 pub mod parts;
+pub mod reach;
 mod reads;
 pub(crate) mod remember;
 pub mod step;

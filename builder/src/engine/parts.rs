@@ -35,7 +35,7 @@ impl Part {
 /// The parts of a playbook's layer. `below` is the step that it stands on.
 #[must_use]
 pub fn of_playbook(step: &PlaybookStep<'_>, below: &str) -> Vec<Part> {
-    let PlaybookStep { parent, playbook, inventory, host, vars, network, boot, services, ansible } = step;
+    let PlaybookStep { parent, playbook, inventory, host, vars, network, repos, boot, services, ansible } = step;
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let mut parts = vec![
         Part::new("parent", below, parent.to_string()),
@@ -47,6 +47,7 @@ pub fn of_playbook(step: &PlaybookStep<'_>, below: &str) -> Vec<Part> {
         Part::new("services", "services", (*services).to_owned()),
         Part::new("ansible-core", "ansible-core", (*ansible).to_owned()),
     ];
+    parts.extend((!repos.is_empty()).then(|| Part::new("network", "repos", repos.join(", "))));
     parts.extend(vars.iter().map(|(name, value)| Part::new("variable", name, canonical(value))));
     parts
 }

@@ -63,8 +63,10 @@ pub struct PlaybookStep<'a> {
     pub host: &'a str,
     /// Extra vars.
     pub vars: &'a Map<String, Value>,
-    /// `none` or `host`.
+    /// `none`, `repos` or `host`.
     pub network: &'static str,
+    /// With `repos`, which URLs.
+    pub repos: &'a [String],
     /// `yes` or `no`.
     pub boot: &'static str,
     /// `defer` or `fail`.
@@ -92,7 +94,12 @@ impl<'a> PlaybookStep<'a> {
             inventory: inventory.as_ref().map(|path| path.strip_prefix(dir).unwrap_or(path)),
             host: &root.host,
             vars: &root.vars,
-            network: if root.network == Network::Host { "host" } else { "none" },
+            network: match root.network {
+                Network::None => "none",
+                Network::Repos => "repos",
+                Network::Host => "host",
+            },
+            repos: &root.repos,
             boot: if root.boot { "yes" } else { "no" },
             services: if root.services == Services::Fail { "fail" } else { "defer" },
             ansible,
@@ -102,7 +109,7 @@ impl<'a> PlaybookStep<'a> {
     /// The layer's key.
     #[must_use]
     pub fn key(&self) -> LayerKey {
-        let Self { parent, playbook, inventory, host, vars, network, boot, services, ansible } = self;
+        let Self { parent, playbook, inventory, host, vars, network, repos, boot, services, ansible } = self;
         let mut key = KeyHasher::new("playbook", STEP_VERSION);
         key.number("key version", KEY_VERSION)
             .digest("parent", parent)
@@ -114,6 +121,9 @@ impl<'a> PlaybookStep<'a> {
             .text("boot", boot)
             .text("services", services)
             .text("ansible-core", ansible);
+        if *network == "repos" {
+            key.list("repos", repos.iter().map(String::as_bytes));
+        }
         LayerKey(key.finish())
     }
 }

@@ -51,6 +51,12 @@ def login_environment(offline):
         "LANG": name,
         "LC_ALL": name,
     }
+    proxy = os.environ.get("ROOTBUILD_PROXY")
+    if proxy:
+        # https as well: what refuses it says what to do instead.
+        for variable in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"):
+            env[variable] = proxy
+        env["no_proxy"] = env["NO_PROXY"] = "localhost,127.0.0.1,::1"
     if offline:
         env["SYSTEMD_OFFLINE"] = "1"
     return env

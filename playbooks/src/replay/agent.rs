@@ -8,6 +8,7 @@ use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FileType, Mode, OFlags};
+use rustix::process::Pid;
 use serde::Deserialize;
 
 use super::answer::{Answer, LONGEST, Watched};
@@ -66,6 +67,11 @@ impl Agent {
         let Hello { volatile } = answer.parse()?;
         stream.set_nonblocking(true)?;
         Ok(Self { stream, buffer: Vec::new(), pristine: volatile })
+    }
+
+    /// The process that listens at the other end.
+    pub(super) fn peer(&self) -> io::Result<Pid> {
+        Ok(rustix::net::sockopt::socket_peercred(&self.stream)?.pid)
     }
 
     /// Sends a request (its head, its data) and takes its answer, both at the same time. `client` is who

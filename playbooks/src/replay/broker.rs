@@ -1,17 +1,19 @@
 //! The broker: one run's requests, the journals, and the root when it is needed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::Write as _;
 use std::mem;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rootbuild_cache::{Digest, Store};
+use rootbuild_roots::base::repos::Fetched;
 use rootbuild_roots::working::{Snapshot, WorkingRoot};
 
 use super::agent::Ended;
+use super::ahead::Ahead;
 use super::answer::{Answer, LONGEST};
 use super::journal::{Entry, Journals, Known, Reply};
 use super::live::{Live, Lost, Maker};
@@ -37,6 +39,8 @@ pub(crate) struct Broker<'a> {
     /// Ends Ansible.
     kill: &'a (dyn Fn() + Sync),
     inner: Mutex<Inner>,
+    /// Whoever makes roots ahead is to do something, or has done it.
+    pub(super) turn: Condvar,
     pub(super) clients: Mutex<HashMap<u64, UnixStream>>,
 }
 
@@ -48,6 +52,7 @@ struct Pending {
 }
 
 /// Where a root can be made.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Anchor {
     pub(super) tree: Digest,
     pub(super) volatile: Option<Digest>,
@@ -69,7 +74,7 @@ pub(super) struct Inner {
     pub(super) before: Option<Digest>,
     /// What of the sandbox can be seen from inside.
     pub(super) sandbox: Digest,
-    known: Known,
+    pub(super) known: Known,
     /// Everything of this run, for its journal.
     pub(super) path: Vec<Entry>,
     /// Whether there is something in it that no journal has.
@@ -86,9 +91,12 @@ pub(super) struct Inner {
     retired: Vec<Live>,
     /// Checkpoints made in this run, not durable yet.
     pub(super) snapshots: Vec<Snapshot>,
+    pub(super) ahead: Ahead,
     /// Requests that are in the root just now.
     under_way: u64,
-    task: Task,
+    /// How many tasks have begun.
+    pub(super) tasks: u64,
+    pub(super) task: Task,
     /// How much of the path there was when the task began.
     mark: usize,
     /// The same, of the last task that failed.
@@ -102,9 +110,11 @@ pub(super) struct Inner {
     pub(super) snapshot_cost: Duration,
     pub(super) counts: Replay,
     /// Why nothing can be done any more.
-    fatal: Option<Lost>,
+    pub(super) fatal: Option<Lost>,
+    /// What was fetched from repositories, in this run and those that journals are of.
+    fetched: BTreeSet<Fetched>,
     /// Why the run has to begin again, without journals.
-    again: Option<String>,
+    pub(super) again: Option<String>,
 }
 
 /// What a run came to.
@@ -151,7 +161,9 @@ impl<'a> Broker<'a> {
             live: None,
             retired: Vec::new(),
             snapshots: Vec::new(),
+            ahead: Ahead::of(run.expected.as_ref()),
             under_way: 0,
+            tasks: 0,
             task: Task::default(),
             mark: 0,
             failed: None,
@@ -161,9 +173,18 @@ impl<'a> Broker<'a> {
             snapshot_cost: Duration::ZERO,
             counts: Replay::default(),
             fatal: None,
+            fetched: BTreeSet::new(),
             again: None,
         };
-        Ok(Self { maker, journals, own_files, kill, inner: Mutex::new(inner), clients: Mutex::default() })
+        Ok(Self {
+            maker,
+            journals,
+            own_files,
+            kill,
+            inner: Mutex::new(inner),
+            turn: Condvar::new(),
+            clients: Mutex::default(),
+        })
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -186,7 +207,9 @@ impl<'a> Broker<'a> {
         inner.names.forget_directories();
         inner.mark = inner.path.len();
         inner.task_counts = (0, 0);
-        inner.task = task;
+        inner.tasks += 1;
+        let before = mem::replace(&mut inner.task, task);
+        self.look_ahead(&mut inner, &before);
     }
 
     /// A task has ended; whether the root had no part in it.
@@ -196,7 +219,8 @@ impl<'a> Broker<'a> {
             inner.failed = Some(inner.mark);
         }
         match inner.task_counts {
-            (0, 0) => !inner.in_step(),
+            // A root that was made ahead has no part in anything yet.
+            (0, 0) => !inner.in_step() || !inner.known.is_empty() && inner.counts.live == 0,
             (live, _) => live == 0,
         }
     }
@@ -252,6 +276,9 @@ impl<'a> Broker<'a> {
         if identity.is_some() {
             inner.diverge(&request);
         }
+        inner.under_way += 1;
+        inner = self.settled(inner);
+        inner.under_way -= 1;
         self.be_live(&mut inner)?;
         let agent = inner.live.as_mut().and_then(|live| live.agent().ok());
         let (Some(mut agent), Ok(head)) = (agent, request.head(&inner.names)) else {
@@ -291,11 +318,14 @@ impl<'a> Broker<'a> {
         // shows when it is listened to.
         let mut client = client;
         let _ = client.write_all(&answer.send(&request, &inner.names));
+        let fetched = self.maker.fetched();
         // Who only looks changes nothing, whatever else goes on.
         let pure = request.kind == Kind::Get || inner.look() || request.is_poll();
         if let Some(identity) = identity.filter(|_| inner.counts.journal_ended.is_none()) {
+            inner.keep_fetched(&identity, &fetched);
             inner.record(&identity, &answer, pure, took);
         }
+        inner.fetched.extend(fetched);
         Ok(None)
     }
 
@@ -305,20 +335,13 @@ impl<'a> Broker<'a> {
             return Err(Refused);
         }
         if inner.live.is_none() {
-            let volatile =
-                match inner.anchor.volatile.map(|digest| checkpoint::volatile(self.maker.store, &digest)) {
-                    None => None,
-                    Some(Ok(image)) => Some(image),
-                    Some(Err(error)) => {
-                        return self.begin_again(inner, format!("a checkpoint can't be used: {error}"));
-                    }
-                };
-            let parent = self.maker.run.parent;
-            let near = (inner.anchor.tree != parent).then_some(&parent);
-            match self.maker.make(&inner.anchor.tree, near, volatile.as_deref()) {
+            match self.make(inner.anchor) {
                 Ok(live) => inner.live = Some(live),
                 // Whatever is wrong with a checkpoint, the parent can still be had.
-                Err(lost) if near.is_some() && self.maker.wait.cancel.check().is_ok() => {
+                Err(lost)
+                    if inner.anchor.tree != self.maker.run.parent
+                        && self.maker.wait.cancel.check().is_ok() =>
+                {
                     return self.begin_again(inner, format!("a checkpoint can't be used: {}", lost.error));
                 }
                 Err(lost) => {
@@ -350,6 +373,16 @@ impl<'a> Broker<'a> {
         Ok(())
     }
 
+    /// A root at an anchor.
+    pub(super) fn make(&self, anchor: Anchor) -> Result<Live, Lost> {
+        let home = self.maker.store.dir();
+        let volatile = anchor.volatile.map(|digest| checkpoint::volatile(self.maker.store, &digest));
+        let volatile = volatile.transpose().map_err(RunError::io("read a checkpoint in", home))?;
+        let parent = self.maker.run.parent;
+        let near = (anchor.tree != parent).then_some(&parent);
+        self.maker.make(&anchor.tree, near, volatile.as_deref())
+    }
+
     /// Gives up this run: the next one asks no journal.
     fn begin_again(&self, inner: &mut Inner, why: String) -> Result<(), Refused> {
         inner.again = Some(why);
@@ -357,9 +390,16 @@ impl<'a> Broker<'a> {
         Err(Refused)
     }
 
+    /// What was fetched from repositories for what is in the root.
+    pub(crate) fn fetched(&self) -> Vec<Fetched> {
+        let mut inner = self.lock();
+        inner.fetched.extend(self.maker.fetched());
+        inner.fetched.iter().cloned().collect()
+    }
+
     /// Ends the run: with its tree if it was a success, with its root if not and `keep` says so.
     pub(crate) fn finish(&self, success: bool, keep: bool) -> Result<Finished, Lost> {
-        let mut inner = self.lock();
+        let mut inner = self.settled(self.lock());
         let finished = self.close(&mut inner, success, keep);
         let (live, retired) = (inner.live.take(), mem::take(&mut inner.retired));
         for live in live.into_iter().chain(retired) {
@@ -448,6 +488,13 @@ impl Inner {
         }
     }
 
+    /// Has the journal tell what a request fetched.
+    fn keep_fetched(&mut self, identity: &Identity, fetched: &[Fetched]) {
+        if let (false, Ok(list)) = (fetched.is_empty(), serde_json::to_vec(fetched)) {
+            self.path.push(Entry::Fetched { state: self.state, request: identity.digest, list });
+        }
+    }
+
     fn give_back(&mut self, agent: super::agent::Agent) {
         if let Some(live) = &mut self.live {
             live.give_back(agent);
@@ -471,6 +518,10 @@ impl Inner {
         self.counts.answered += 1;
         self.task_counts.1 += 1;
         let frames = answer.send(&request, &self.names);
+        if let Some(list) = self.known.fetched(&state, &identity.digest).map(<[u8]>::to_vec) {
+            self.fetched.extend(serde_json::from_slice::<Vec<Fetched>>(&list).unwrap_or_default());
+            self.path.push(Entry::Fetched { state, request: identity.digest, list });
+        }
         let entry = Entry::Request { state, request: identity.digest, reply: reply.clone() };
         self.path.push(entry);
         let (next, changes) = (reply.next, reply.next != state);
@@ -512,7 +563,8 @@ impl Inner {
         self.before = Some(mem::replace(&mut self.state, checkpoint.canonical));
         // A root that isn't far behind is brought up to date faster than another one is made.
         let behind: u64 = self.pending.iter().map(|it| u64::from(it.reply.millis)).sum();
-        if (self.live.is_none() || behind > FAR_BEHIND) && store.has_tree(&checkpoint.tree) {
+        let moves = !self.ahead.is_making() && (self.live.is_none() || behind > FAR_BEHIND);
+        if moves && store.has_tree(&checkpoint.tree) {
             self.retired.extend(self.live.take());
             self.anchor = Anchor { tree: checkpoint.tree, volatile: checkpoint.volatile };
             self.pending.clear();

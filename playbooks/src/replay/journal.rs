@@ -55,6 +55,8 @@ pub(super) enum Entry {
     Request { state: Digest, request: Digest, reply: Reply },
     /// A checkpoint at a state.
     Checkpoint { state: Digest, checkpoint: Checkpoint },
+    /// What a request in a state fetched from repositories, as JSON.
+    Fetched { state: Digest, request: Digest, list: Vec<u8> },
     /// The layer's tree when the run ends in a state.
     End { state: Digest, tree: Digest },
 }
@@ -65,6 +67,7 @@ pub(super) struct Known {
     replies: HashMap<(Digest, Digest), Reply>,
     checkpoints: HashMap<Digest, Checkpoint>,
     ends: HashMap<Digest, Digest>,
+    fetched: HashMap<(Digest, Digest), Vec<u8>>,
 }
 
 impl Known {
@@ -83,6 +86,11 @@ impl Known {
         self.checkpoints.get(state)
     }
 
+    /// What a request fetched, as JSON, if it was anything.
+    pub(super) fn fetched(&self, state: &Digest, request: &Digest) -> Option<&[u8]> {
+        self.fetched.get(&(*state, *request)).map(Vec::as_slice)
+    }
+
     /// The layer's tree, if the run ends in a state.
     pub(super) fn end(&self, state: &Digest) -> Option<&Digest> {
         self.ends.get(state)
@@ -96,6 +104,9 @@ impl Known {
             }
             Entry::Checkpoint { state, checkpoint } => {
                 self.checkpoints.entry(state).or_insert(checkpoint);
+            }
+            Entry::Fetched { state, request, list } => {
+                self.fetched.entry((state, request)).or_insert(list);
             }
             Entry::End { state, tree } => {
                 self.ends.entry(state).or_insert(tree);
@@ -212,6 +223,7 @@ fn encode(bytes: &mut Vec<u8>, entry: &Entry) {
             (2, &[state, canonical, tree], rest)
         }
         Entry::End { state, tree } => (3, &[state, tree], Vec::new()),
+        Entry::Fetched { state, request, list } => (4, &[state, request], list.clone()),
     };
     let length = digests.len() * 32 + rest.len();
     bytes.push(tag);
@@ -247,6 +259,7 @@ fn decode(bytes: &mut &[u8]) -> Option<Entry> {
             let (state, tree) = (digest()?, digest()?);
             fields.is_empty().then_some(Entry::End { state, tree })?
         }
+        4 => Entry::Fetched { state: digest()?, request: digest()?, list: fields.to_vec() },
         _ => return None,
     })
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use rootbuild_cache::{Digest, Store};
 use rootbuild_roots::Wait;
+use rootbuild_roots::base::repos::{Fetched, Repos, Serving};
 use rootbuild_roots::sandbox::{Bind, Console, Running, Sandbox, SandboxSpec, Tail};
 use rootbuild_roots::working::{Fingerprint, RootMount, WorkingRoot};
 
@@ -31,6 +32,9 @@ const PAYLOADS: &str = "/run/rootbuild/payloads";
 
 /// The socket's name.
 const SOCKET: &str = "agent.sock";
+
+/// What tells the agent of a proxy.
+const PROXY: &str = "ROOTBUILD_PROXY";
 
 /// What the sandbox's first process ends with when the root has no Python.
 const NO_PYTHON: i32 = 3;
@@ -52,6 +56,8 @@ pub(crate) struct Maker<'a> {
     pub(crate) scratch: PathBuf,
     /// How many roots were made.
     pub(crate) made: AtomicU32,
+    /// What is served in the sandboxes.
+    pub(crate) repos: Option<Repos>,
 }
 
 /// A root with a sandbox that is up.
@@ -64,6 +70,8 @@ pub(crate) struct Live {
     sockets: OwnedFd,
     /// A connection that nobody uses now.
     idle: Option<Agent>,
+    /// Serves repositories in it.
+    repos: Option<Serving>,
     /// What the volatile directories were in the beginning.
     pub(super) pristine: Option<String>,
     /// What the agent told last.
@@ -124,6 +132,7 @@ impl Maker<'_> {
             tail,
             sockets: through,
             idle: None,
+            repos: None,
             pristine: None,
             watched: Watched { strays: Some(0), volatile: None },
             is_seen: true,
@@ -158,6 +167,11 @@ impl Maker<'_> {
 
     fn greet(&self, live: &mut Live, volatile: Option<&[u8]>) -> io::Result<()> {
         let mut agent = live.agent()?;
+        // Nothing of the root's has run yet that could have taken the agent's place.
+        live.repos = match &self.repos {
+            Some(repos) => Some(repos.serve_beside(agent.peer()?)?),
+            None => None,
+        };
         live.pristine = agent.pristine.clone();
         live.watched.volatile = match volatile {
             Some(image) => agent.restore(image)?,
@@ -166,6 +180,11 @@ impl Maker<'_> {
         live.idle = Some(agent);
         live.fingerprint = live.working.fingerprint(usize::MAX).ok().flatten();
         Ok(())
+    }
+
+    /// What was fetched in sandboxes since this was last asked.
+    pub(super) fn fetched(&self) -> Vec<Fetched> {
+        self.repos.as_ref().map(Repos::take_fetched).unwrap_or_default()
     }
 
     /// The sandbox: the agent's files read-only, its socket's directory, nothing else of ours.
@@ -184,7 +203,7 @@ impl Maker<'_> {
             root,
             writable: true,
             argv: ["/bin/sh", &script, &socket, age].map(Into::into).to_vec(),
-            env: Vec::new(),
+            env: self.repos.iter().map(|_| (PROXY.to_owned(), Repos::proxy())).collect(),
             binds,
             network: run.network,
             hostname: run.host.clone(),
@@ -196,8 +215,9 @@ impl Maker<'_> {
 
     /// Ends the sandbox; an error if it hadn't lived until now.
     pub(super) fn stop(&self, live: Live) -> Result<WorkingRoot, Lost> {
-        let Live { working, running, watcher, tail, idle, .. } = live;
+        let Live { working, running, watcher, tail, idle, repos, .. } = live;
         drop(idle);
+        drop(repos);
         let code = running.stop();
         let _ = watcher.join();
         let tail = tail.to_string();

@@ -14,6 +14,7 @@
 //! before is checked: if they don't, the whole run begins again without journals.
 
 mod agent;
+mod ahead;
 mod answer;
 mod broker;
 mod checkpoint;

@@ -17,10 +17,20 @@ pub(super) fn sandbox(run: &PlaybookRun, agent: &str) -> Digest {
     let mut hasher = KeyHasher::new("replay sandbox", REPLAY_VERSION);
     hasher
         .text("host", &run.host)
-        .text("network", if run.network == Network::Host { "host" } else { "none" })
+        .text(
+            "network",
+            match run.network {
+                Network::None => "none",
+                Network::Repos => "repos",
+                Network::Host => "host",
+            },
+        )
         .text("boot", if run.boot { "yes" } else { "no" })
         .text("agent", agent)
         .number("protocol", super::wire::PROTOCOL);
+    if let Some(repos) = &run.repos {
+        hasher.list("repos", repos.urls.iter().map(String::as_bytes));
+    }
     hasher.finish()
 }
 

@@ -8,6 +8,7 @@ use std::thread;
 
 use rootbuild_cache::Store;
 use rootbuild_roots::Wait;
+use rootbuild_roots::base::repos::Repos;
 use rootbuild_roots::sandbox::Sandbox;
 use rustix::process::{Pid, Signal, kill_process_group};
 
@@ -90,6 +91,11 @@ impl Session<'_> {
             payloads: controller::payloads(self.run),
             scratch: self.scratch.dir().to_owned(),
             made: AtomicU32::new(0),
+            repos: self
+                .run
+                .repos
+                .clone()
+                .map(|repos| Repos::new(repos, self.store.dir(), self.scratch.dir())),
         };
         let killer = Killer::default();
         let kill = || killer.kill();
@@ -99,11 +105,15 @@ impl Session<'_> {
         let (spool, closing) = (self.scratch.path("spool"), AtomicBool::new(false));
         let ended = thread::scope(|scope| {
             scope.spawn(|| broker.serve(&requests, &spool, &closing));
-            // A root that is needed anyhow is made while Ansible starts.
-            scope.spawn(|| broker.prepare());
+            // What is needed in any case is made while Ansible starts.
+            scope.spawn(|| {
+                broker.prepare();
+                broker.ahead();
+            });
             let ended = self.ansible(&events, &broker, &killer);
             closing.store(true, Ordering::SeqCst);
             requests.wake();
+            broker.is_over();
             ended
         });
         if let Some(why) = broker.again() {
@@ -124,6 +134,10 @@ impl Session<'_> {
             // A sandbox that was lost explains whatever else went wrong.
             Err(Lost { error, working }) => return Err(RunFailed { error, root: working }),
         };
+        let fetched = broker.fetched();
+        for text in maker.repos.iter().flat_map(Repos::take_problems) {
+            (self.events)(RunEvent::Warning { text });
+        }
         match (verdict, finished.tree) {
             (Ok((account, trace)), Some(tree)) => Ok(Verdict::Done(Box::new(Outcome {
                 tree,
@@ -133,6 +147,7 @@ impl Session<'_> {
                 changed: account.changed,
                 deferred: account.deferred,
                 replay: finished.counts,
+                fetched,
                 trace,
             }))),
             (Ok(_), None) => Err(RunError::Silent.into()),

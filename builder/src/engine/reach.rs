@@ -1,9 +1,10 @@
 //! From where on a playbook's tasks would run: what can be said without running Ansible.
 
 use rootbuild_cache::Record;
+use rootbuild_playbooks::run::Expected;
 use serde::Serialize;
 
-use crate::engine::lookup::Reason;
+use super::lookup::Reason;
 
 /// From where on tasks would run, at best.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -41,6 +42,12 @@ impl Reach {
         let task = used.filter(|used| *used > 0);
         let of = record.facts["tasks"].as_u64().filter(|_| task.is_some());
         Some(Self { role: role.map(str::to_owned), task, of })
+    }
+
+    /// Where a run will leave what it has in common with the one that the record tells of.
+    #[must_use]
+    pub fn expected(self) -> Option<Expected> {
+        self.task.map(Expected::Task).or_else(|| self.role.map(Expected::Role))
     }
 
     /// Which part of the run that is, from 0 to 1, where it is known.
