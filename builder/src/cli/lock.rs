@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::mirror::Mirroring;
 use super::{Global, out};
-use crate::definition::{Base, BaseKind, Definition, Diagnostic, nearest};
+use crate::definition::{At, Base, BaseKind, Definition, Diagnostic, nearest};
 use crate::engine::{base, base_of};
 use crate::event::{Event, EventSink, Fanout};
 use crate::render::Report;
@@ -126,6 +126,7 @@ fn asked_for<'a>(definition: &'a Definition, names: &[String]) -> Result<Vec<Loc
         let found: Vec<Locked<'_>> =
             definition.bases.iter().filter_map(rpm).filter(|locked| locked.source.lock.is_some()).collect();
         if !found.is_empty() {
+            shared(definition, &found)?;
             return Ok(found);
         }
         let report = Report::usage(format!("no base of `{}` names a lock file", definition.path.display()));
@@ -161,7 +162,38 @@ fn asked_for<'a>(definition: &'a Definition, names: &[String]) -> Result<Vec<Loc
         }
         found.push(locked);
     }
+    shared(definition, &found)?;
     Ok(found)
+}
+
+/// An error where bases that are made otherwise share a lock file: each would undo what the other wrote.
+fn shared(definition: &Definition, bases: &[Locked<'_>]) -> Result<(), Report> {
+    let asks = |locked: &Locked<'_>| {
+        let RpmBase { repo_files, packages, arch, releasever, .. } = locked.source.clone();
+        (repo_files, packages, arch, releasever)
+    };
+    for (index, locked) in bases.iter().enumerate() {
+        let same =
+            |other: &&Locked<'_>| other.source.lock == locked.source.lock && asks(other) != asks(locked);
+        if let Some(other) = bases[..index].iter().find(same) {
+            let (name, lock) = (&locked.base.name, shown(definition, locked.lock()));
+            let message =
+                format!("base `{name}` can't share the lock file `{lock}` with base `{}`", other.base.name);
+            let hint =
+                format!("they ask for different packages: name another file, `lock = \"{name}.lock\"`");
+            let diagnostic = definition.diagnostic(lock_place(locked.base), message);
+            return Err(diagnostic.with_hint(hint).into());
+        }
+    }
+    Ok(())
+}
+
+/// Where a base names its lock, or else its name.
+fn lock_place(base: &Base) -> At {
+    match &base.kind {
+        BaseKind::Rpm(rpm) => rpm.lock.as_ref().map_or(base.span, |lock| lock.span),
+        BaseKind::Debian(_) | BaseKind::Archive(_) | BaseKind::Root(_) => base.span,
+    }
 }
 
 /// The line that gives a base its lock.
@@ -301,12 +333,9 @@ fn problems(definition: &Definition, base: &Base, lock: &Path, state: LockState)
         LockState::Unnamed => Problems { status: "unnamed", diagnostics: vec![unnamed(definition, base)] },
         LockState::Missing => {
             let message = format!("base `{}` isn't locked: there is no `{path}`", base.name);
-            let at = match &base.kind {
-                BaseKind::Rpm(rpm) => rpm.lock.as_ref().map_or(base.span, |lock| lock.span),
-                _ => base.span,
-            };
-            let diagnostic =
-                definition.diagnostic(at, message).with_hint(format!("{renew}; keep it with the definition"));
+            let diagnostic = definition
+                .diagnostic(lock_place(base), message)
+                .with_hint(format!("{renew}; keep it with the definition"));
             Problems { status: "missing", diagnostics: vec![diagnostic] }
         }
         LockState::Stale(stale) => {

@@ -186,6 +186,16 @@ fn packages_stay_what_they_are_however_much_newer_ones_there_are() {
     );
     let _ = project.rootbuild(&["lock"]).expect(0);
     assert_eq!(locked(&read(&project)), "app-2 lib-1 lib-common-1 other-1");
+    // That another repository has the same packages is no reason to take them from there.
+    repository(&project.dir().join("again"), &[&OLD[..], &NEW[..]].concat());
+    let text = REPO.replace("@DIR@", &project.dir().to_string_lossy());
+    project.write(
+        "bases/tiny.repo",
+        &format!("{}\n{text}", text.replace("tiny", "again").replace("/repo", "/again")),
+    );
+    let ran = project.rootbuild(&["lock"]).expect(0);
+    assert!(ran.stdout.contains("no package changed"), "{}", ran.stdout);
+    assert!(read(&project).contains("id = \"again\"") && !read(&project).contains("repo = \"again\""));
 }
 
 #[test]
@@ -242,6 +252,13 @@ fn an_update_is_told_as_a_table_and_as_json() {
         "{}",
         ran.stdout
     );
+    // One that can't move is no reason for others to.
+    let project = aged();
+    let text = REPO.replace("@DIR@", &project.dir().to_string_lossy()) + "exclude=strict-2*\n";
+    project.write("bases/tiny.repo", &text);
+    let ran = project.rootbuild(&["lock", "--update", "deep", "app"]).expect(0);
+    assert_eq!(rows(&ran), ["app.noarch 1-1.el7 -> 2-1.el7 tiny"]);
+    assert!(ran.stdout.contains("`deep` can't become 2-1.el7"), "{}", ran.stdout);
     // A name that isn't there moves nothing.
     let before = read(&project);
     let _ = project.rootbuild(&["lock", "--update", "aap"]).expect(2).says(&["`aap`", "did you mean `app`?"]);
@@ -355,6 +372,41 @@ fn a_base_that_names_no_lock_is_told_which_line_to_add() {
     let _ = project.rootbuild(&["lock", "tiny"]).expect(2).says(&["rootbuild.toml:1", line]);
     let _ = project.rootbuild(&["provision", "--locked"]).expect(2).says(&["rootbuild.toml:1", line]);
     let _ = project.rootbuild(&["lock", "tny"]).expect(2).says(&["no base `tny`", "did you mean `tiny`?"]);
+}
+
+#[test]
+fn bases_that_ask_for_different_packages_share_no_lock() {
+    let project = tiny();
+    let other = DEFINITION
+        .replace("tiny]", "more]")
+        .replace("    \"strict\",\n", "")
+        .replace("base = \"tiny\"", "base = \"more\"");
+    project.write("rootbuild.toml", &format!("{DEFINITION}\n{other}"));
+    let says =
+        ["rootbuild.toml:23", "base `more` can't share the lock file `bases/tiny.lock` with base `tiny`"];
+    let _ = project.rootbuild(&["lock"]).expect(2).says(&says);
+    assert!(!project.dir().join("bases/tiny.lock").exists());
+}
+
+#[test]
+fn another_key_in_the_place_of_the_locked_one_is_found_out() {
+    let project = Project::with_own_store();
+    let standin = rootbuild_tests::standin();
+    let key = |name: &Path| fs::copy(name, project.dir().join("bases/KEY")).expect("the key is there");
+    project.write("bases/el7.repo", "[os]\nname=stand-in\nbaseurl=@URL@/os\ngpgcheck=1\ngpgkey=KEY\n");
+    key(&standin.dir.join("RPM-GPG-KEY-standin"));
+    project.write(
+        "rootbuild.toml",
+        "[base.el7]\nsource = \"rpm\"\nrepos = [\"bases/el7.repo\"]\npackages = [\"standin-hello\"]\nlock = \"el7.lock\"\n[root.x]\nbase = \"el7\"\n",
+    );
+    let _ = project.rootbuild(&["lock"]).expect(0);
+    let _ = project.rootbuild(&["lock", "--check"]).expect(0);
+    key(&standin.variants.join("RPM-GPG-KEY-wrong"));
+    let says = ["bases/el7.repo:5", "the keys of the repository `os` are now", "locked are"];
+    let _ = project.rootbuild(&["lock", "--check"]).expect(5).says(&says);
+    if privileged("another_key_in_the_place_of_the_locked_one_is_found_out") {
+        let _ = project.rootbuild(&["provision", "--locked"]).expect(2).says(&says);
+    }
 }
 
 #[test]

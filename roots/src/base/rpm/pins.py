@@ -7,6 +7,11 @@ what was asked to move, what that newly needs, its siblings from the same source
 import contextlib
 
 
+def which(package):
+    """What tells packages apart: to the library those of two repositories are equal."""
+    return package.repoid, package.name, package.evr, package.arch, package.location
+
+
 class Pins(object):
     """What a lock says of the packages that there are."""
 
@@ -48,16 +53,19 @@ class Pins(object):
     def _rank(self, package):
         return -self.base.repos[package.repoid].priority, Version(self.base.sack, package.evr)
 
-    def _may(self, freed, reached):
-        """What the solver may choose from. `reached`: names that aren't locked and may come; None: all."""
+    def _may(self, freed, reached, forced=True):
+        """What the solver may choose from. `reached`: names that aren't locked and may come; None: all.
+
+        `forced`: what was asked to move comes in its newest version or not at all.
+        """
         chosen = []
         for package in self.available:
             key = package.name, package.arch
             if package.name in freed:
-                best = self.best.get(package.name)
+                best = self.best.get(package.name) if forced else None
                 may = best is None or self._rank(package) == self._rank(best)
             elif key in self.locked:
-                may = package == self.pinned.get(key)
+                may = key in self.pinned and which(package) == which(self.pinned[key])
             else:
                 may = reached is None or package.name in reached
             if may:
@@ -67,14 +75,14 @@ class Pins(object):
     def _asked(self):
         """What was newly asked for: names that it may bring, and locked names that have to move for it."""
         bring, move = set(), set()
-        pinned = set(self.pinned.values())
+        pinned = {which(package) for package in self.pinned.values()}
         for spec in self.added:
             if spec.startswith("@"):
                 bring |= self._members(spec[1:])
                 continue
-            found = set(dnf.subject.Subject(spec).get_best_query(self.base.sack, with_provides=True, with_filenames=True))
+            found = dnf.subject.Subject(spec).get_best_query(self.base.sack, with_provides=True, with_filenames=True)
             bring |= {package.name for package in found}
-            if not found & pinned:
+            if not any(which(package) in pinned for package in found):
                 move |= {package.name for package in found} & self.names
         return bring, move
 
@@ -95,12 +103,13 @@ class Pins(object):
             seen |= todo
             wanted = {}
             for package in available.filter(name=sorted(todo)):
-                if self.best.get(package.name) in (None, package):
+                best = self.best.get(package.name)
+                if best is None or package.evr == best.evr:
                     wanted.update((str(need), need) for need in list(package.requires) + list(package.recommends))
             new = [need for text, need in wanted.items() if text not in asked]
             asked.update(wanted)
-            found = {package for need in new for package in available.filter(provides=need)}
-            todo = {p.name for p in found if (p.name, p.arch) not in self.locked} - seen
+            found = {(p.name, p.arch) for need in new for p in available.filter(provides=need)}
+            todo = {name for name, arch in found if (name, arch) not in self.locked} - seen
         return seen
 
     def _siblings(self, names):
@@ -131,7 +140,7 @@ class Pins(object):
     def rungs(self):
         """What may be chosen from, each time more of it than before."""
         bring, move = self._asked()
-        freed = self.update | self.gone | move
+        asked = freed = self.update | self.gone | move
         grown = self._siblings(freed) - freed
         while True:
             reached = self._reach(freed | bring)
@@ -142,6 +151,8 @@ class Pins(object):
             freed, grown = freed | grown, set()
         yield self._may(freed, None)
         yield self._may(freed | self.names, None)
+        # What was asked to move can't: that is told, and is no reason for others to move.
+        yield self._may(asked, self._reach(asked | bring), forced=False)
         yield self.available
 
     def held(self, chosen):
@@ -153,8 +164,8 @@ class Pins(object):
     @contextlib.contextmanager
     def only(self, chosen):
         """Hides all but `chosen` from the solver."""
-        sack, chosen = self.base.sack, set(chosen)
-        hidden = sack.query().filter(pkg=[package for package in self.available if package not in chosen]).apply()
+        sack, chosen = self.base.sack, {which(package) for package in chosen}
+        hidden = sack.query().filter(pkg=[p for p in self.available if which(p) not in chosen]).apply()
         sack.add_excludes(hidden)
         try:
             yield
