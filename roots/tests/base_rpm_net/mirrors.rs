@@ -81,7 +81,7 @@ fn a_package_that_no_mirror_has_is_told_with_each_cause() {
         &text,
         &[
             package,
-            "test.repo:5):\n",
+            "test.repo:6):\n",
             &server.url,
             ".rpm: the server says 503",
             ".rpm: no such file",
