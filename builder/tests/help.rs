@@ -28,6 +28,7 @@ fn help_is_complete_and_terse() {
         "show",
         "log",
         "shell",
+        "sbom",
         "lock",
         "doctor",
         "completion",

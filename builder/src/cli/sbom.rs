@@ -34,8 +34,8 @@ pub struct Arguments {
     #[arg(value_name = "ROOT")]
     pub root: String,
 
-    /// The form: SPDX 2.3 or CycloneDX 1.6, as JSON
-    #[arg(long, value_name = "FORMAT", default_value = "spdx")]
+    /// SPDX 2.3 (spdx) or CycloneDX 1.6 (cyclonedx), both as JSON
+    #[arg(long, value_name = "FORMAT", default_value = "spdx", hide_possible_values = true)]
     pub format: Format,
 
     /// Write to FILE instead of stdout
