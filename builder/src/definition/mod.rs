@@ -10,6 +10,7 @@ mod diagnostic;
 mod find;
 mod model;
 mod parse;
+mod repos;
 mod suggest;
 mod table;
 mod validate;

@@ -140,8 +140,11 @@ pub struct Root {
     pub playbooks: Vec<Playbook>,
     /// Extra vars, in the order in which they are written.
     pub vars: serde_json::Map<String, serde_json::Value>,
-    /// Whether playbooks see the host's network.
+    /// What network playbooks see.
     pub network: Network,
+    /// With [`Network::Repos`] the URLs that they see, sorted: those below directories, which end with a slash,
+    /// and single ones.
+    pub repos: Vec<String>,
     /// Whether systemd runs as PID 1 while provisioning.
     pub boot: bool,
     /// What `state: started` means in a root that isn't booted.

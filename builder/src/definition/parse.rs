@@ -43,7 +43,8 @@ pub(super) fn parse(source: Source) -> Result<Definition, DefinitionError> {
     let parsed = Parser { dir: &dir, problems: &problems, project }.document(document.as_ref());
     let diagnostics = problems.into_sorted();
     match parsed {
-        Some((bases, ansible, roots)) if diagnostics.is_empty() => {
+        Some((bases, ansible, mut roots)) if diagnostics.is_empty() => {
+            super::repos::complete(&mut roots, &bases, &source.path);
             Ok(Definition { path: source.path.to_path_buf(), dir, bases, ansible, roots, source })
         }
         _ => Err(DefinitionError { diagnostics }),
@@ -352,7 +353,10 @@ impl Parser<'_> {
             })
             .collect();
         let vars = fields.table("vars").map(|table| vars::to_json(&fields.title, &table, self.problems));
-        let network = fields.choice("network", &[("none", Network::None), ("host", Network::Host)]);
+        let networks = [("none", Network::None), ("repos", Network::Repos), ("host", Network::Host)];
+        let network = fields.choice("network", &networks);
+        let repos = fields.strings("repos").unwrap_or_default();
+        let repos = validate::repositories(&fields, network.as_ref().map(|network| network.value), &repos);
         let boot = fields.bool("boot").unwrap_or(false);
         let services = fields.choice("services", &[("defer", Services::Defer), ("fail", Services::Fail)]);
         fields.finish(|_| None);
@@ -363,6 +367,7 @@ impl Parser<'_> {
             playbooks,
             vars: vars.unwrap_or_default(),
             network: network.map_or(Network::default(), |network| network.value),
+            repos,
             boot,
             services: services.map_or(Services::default(), |services| services.value),
             span,

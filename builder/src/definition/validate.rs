@@ -6,7 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rootbuild_playbooks::toolchain::PINNED;
-use rootbuild_roots::base::archive;
+use rootbuild_roots::base::{archive, repos};
+use rootbuild_roots::sandbox::Network;
 
 use super::diagnostic::{At, Problems};
 use super::find::{plain, resolve, what_is};
@@ -82,6 +83,30 @@ pub(super) fn url(fields: &Fields<'_, '_>, key: &str, value: Option<&Located<Str
             Some("it begins with `http://`, `https://` or `file:///`".to_owned()),
         );
     }
+}
+
+/// Checks the repositories that a root declares, and gives them as directories.
+pub(super) fn repositories(
+    fields: &Fields<'_, '_>,
+    network: Option<Network>,
+    urls: &[Located<String>],
+) -> Vec<String> {
+    if fields.has("repos") && network != Some(Network::Repos) {
+        let message = format!("`repos` in `{}` needs `network = \"repos\"`", fields.title);
+        fields.problem(fields.place("repos"), message, Some("without it nobody asks for them".to_owned()));
+    }
+    let mut found = Vec::new();
+    for url in urls {
+        match repos::directory(url) {
+            Some(url) => found.push(url),
+            None => fields.problem(
+                url.span,
+                format!("`{}` in `{}` isn't the URL of a repository", url.value.escape_debug(), fields.title),
+                Some("write where it begins: `http://HOST/PATH/` or `https://HOST/PATH/`".to_owned()),
+            ),
+        }
+    }
+    found
 }
 
 /// Checks a SHA-256 digest and gives it in lower case.

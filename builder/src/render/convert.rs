@@ -246,7 +246,8 @@ fn network_hint(root: &Root, error: &StepError) -> Option<String> {
     let wants = root.network == Network::None && NO_NETWORK.iter().any(|words| detail.contains(words));
     wants.then(|| {
         format!(
-            "`{}` has no network while it is provisioned: set `network = \"host\"` in `[root.{0}]`",
+            "`{}` has no network while it is provisioned: set `network = \"repos\"` (packages of declared repositories) or \
+             `network = \"host\"` in `[root.{0}]`",
             root.name
         )
     })

@@ -56,7 +56,7 @@ def login_environment(offline):
         # https as well: what refuses it says what to do instead.
         for variable in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"):
             env[variable] = proxy
-        env["no_proxy"] = env["NO_PROXY"] = "localhost,127.0.0.1,::1"
+        env["no_proxy"] = env["NO_PROXY"] = os.environ.get("ROOTBUILD_NO_PROXY", "")
     if offline:
         env["SYSTEMD_OFFLINE"] = "1"
     return env

@@ -36,6 +36,9 @@ const SOCKET: &str = "agent.sock";
 /// What tells the agent of a proxy.
 const PROXY: &str = "ROOTBUILD_PROXY";
 
+/// What tells it of hosts that are not asked through that.
+const NO_PROXY: &str = "ROOTBUILD_NO_PROXY";
+
 /// What the sandbox's first process ends with when the root has no Python.
 const NO_PYTHON: i32 = 3;
 
@@ -203,7 +206,11 @@ impl Maker<'_> {
             root,
             writable: true,
             argv: ["/bin/sh", &script, &socket, age].map(Into::into).to_vec(),
-            env: self.repos.iter().map(|_| (PROXY.to_owned(), Repos::proxy())).collect(),
+            env: self
+                .repos
+                .iter()
+                .flat_map(|repos| [(PROXY.to_owned(), Repos::proxy()), (NO_PROXY.to_owned(), repos.direct())])
+                .collect(),
             binds,
             network: run.network,
             hostname: run.host.clone(),

@@ -127,6 +127,32 @@ fn open_with(url: &str, agent: &ureq::Agent, from: u64, checked: bool) -> Result
     Ok(Body { reader: Box::new(response.into_body().into_reader()), start, length })
 }
 
+/// A server's answer as it is: an error or a redirection is one too.
+pub(super) struct Raw {
+    pub(super) status: u16,
+    pub(super) headers: ureq::http::HeaderMap,
+    pub(super) reader: Box<dyn Read + Send>,
+}
+
+impl Raw {
+    /// A header that is plain text.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+/// Asks a server for a URL, once, and follows it nowhere else. `headers` go along.
+pub(super) fn ask(url: &str, agent: &ureq::Agent, headers: &[(&str, &str)]) -> Result<Raw, FetchError> {
+    // An encoded body would be other bytes.
+    let mut request = agent.get(url).header("Accept-Encoding", "identity");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let asis = request.config().max_redirects(0).max_redirects_will_error(false).http_status_as_error(false);
+    let (parts, body) = asis.build().call().map_err(|error| failure(url, error))?.into_parts();
+    Ok(Raw { status: parts.status.as_u16(), headers: parts.headers, reader: Box::new(body.into_reader()) })
+}
+
 fn open_file(path: &str, from: u64) -> io::Result<Body> {
     let mut file = File::open(path).or_else(|error| File::open(decoded(path)).map_err(|_| error))?;
     let data = file.metadata()?;

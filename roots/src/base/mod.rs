@@ -16,6 +16,7 @@ pub mod debian;
 mod fetch;
 mod inroot;
 mod mirror;
+pub mod repos;
 pub mod rpm;
 
 pub use archive::{ArchiveBase, ArchiveError};

@@ -104,7 +104,7 @@ fn nspawn_arguments(spec: &SandboxSpec, circumstances: &Circumstances<'_>) -> Ve
         arguments.push("--read-only".into());
     }
     match network {
-        Network::None => arguments.push("--private-network".into()),
+        Network::None | Network::Repos => arguments.push("--private-network".into()),
         Network::Host if circumstances.resolv_conf.is_some() => {
             arguments.push(format!("--bind={RESOLV_CONF}:/etc/resolv.conf").into());
         }

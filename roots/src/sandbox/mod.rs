@@ -30,12 +30,14 @@ pub use nspawn::Nspawn;
 pub use running::Running;
 pub use tail::Tail;
 
-/// Whether the sandbox sees the host's network.
+/// What network the sandbox sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Network {
     /// Loopback only.
     #[default]
     None,
+    /// Loopback only, and on it the declared repositories: see [`crate::base::repos`].
+    Repos,
     /// The host's network and a copy of its resolv.conf.
     Host,
 }

@@ -82,7 +82,7 @@ impl Sandbox for Nspawn {
         let spec = resolved(spec)?;
         let resolv_conf = match spec.network {
             Network::Host => fs::read("/etc/resolv.conf").ok().map(OsString::from_vec),
-            Network::None => None,
+            Network::None | Network::Repos => None,
         };
         let clean = Clean {
             mount_point: if resolv_conf.is_some() { MountPoint::of(&spec.root) } else { MountPoint::none() },

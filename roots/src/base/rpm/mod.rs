@@ -77,6 +77,21 @@ impl RpmBase {
         }
     }
 
+    /// The http and https URLs of the repositories: of directories with a slash at the end, of lists of mirrors
+    /// without.
+    pub fn urls(&self) -> Result<Vec<String>, BaseError> {
+        let mut urls = Vec::new();
+        for repo in self.repos()?.0 {
+            urls.extend(repo.list);
+            match repo.source {
+                repo_file::Source::Urls(found) => urls.extend(found.into_iter().map(|url| url + "/")),
+                repo_file::Source::MirrorList(url) | repo_file::Source::Metalink(url) => urls.push(url),
+            }
+        }
+        urls.retain(|url| url.starts_with("http://") || url.starts_with("https://"));
+        Ok(urls)
+    }
+
     /// The repositories of all files, and the files' contents.
     fn repos(&self) -> Result<(Vec<Repo>, Vec<Vec<u8>>), BaseError> {
         let variables =
