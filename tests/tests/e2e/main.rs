@@ -17,6 +17,7 @@ mod inputs;
 mod interrupted;
 mod lock;
 mod names;
+mod repos;
 mod sbom;
 mod services;
 mod support;
