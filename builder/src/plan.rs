@@ -1,6 +1,5 @@
 //! What a provision would do, and why: the same keys and records, and nothing that changes anything.
 
-
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;

@@ -160,7 +160,9 @@ pub fn capture(
 
 /// What is really run, where that is started through `setpriv … --`.
 fn name(command: &Command) -> String {
-    let wrapped = (Path::new(command.get_program()).file_name() == Some("setpriv".as_ref())).then(|| command.get_args().nth(3)).flatten();
+    let wrapped = (Path::new(command.get_program()).file_name() == Some("setpriv".as_ref()))
+        .then(|| command.get_args().nth(3))
+        .flatten();
     wrapped.unwrap_or(command.get_program()).to_string_lossy().into_owned()
 }
 

@@ -10,8 +10,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Mutex;
 
 use rootbuild_cache::Store;
-use rootbuild_roots::base::{BaseContext, BaseError, BaseSource, RpmBase, RpmError};
 use rootbuild_roots::base::rpm::{Bootstrap, Written};
+use rootbuild_roots::base::{BaseContext, BaseError, BaseSource, RpmBase, RpmError};
 use rootbuild_roots::sandbox::{Console, Network, Nspawn, Sandbox, SandboxSpec};
 use rootbuild_roots::working::RootMount;
 use rootbuild_roots::{Cancel, StepEvent};

@@ -35,7 +35,8 @@ impl Part {
 /// The parts of a playbook's layer. `below` is the step that it stands on.
 #[must_use]
 pub fn of_playbook(step: &PlaybookStep<'_>, below: &str) -> Vec<Part> {
-    let PlaybookStep { parent, playbook, inventory, host, vars, network, repos, boot, services, ansible } = step;
+    let PlaybookStep { parent, playbook, inventory, host, vars, network, repos, boot, services, ansible } =
+        step;
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let mut parts = vec![
         Part::new("parent", below, parent.to_string()),

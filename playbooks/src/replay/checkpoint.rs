@@ -56,7 +56,8 @@ pub(super) fn is_pure(live: &mut Live) -> bool {
 pub(super) fn consider(broker: &Broker<'_>, inner: &mut Inner, role_ends: bool) {
     let diverged = inner.counts.diverged.is_some();
     let cost = inner.snapshot_cost;
-    let keep = inner.since > LONG.max(cost * TIMES) || role_ends && inner.since > SHORT.max(cost * TIMES_ROLE);
+    let keep =
+        inner.since > LONG.max(cost * TIMES) || role_ends && inner.since > SHORT.max(cost * TIMES_ROLE);
     let look = diverged && inner.unseen > SHORT.max(cost * TIMES_KNOWN);
     if !(keep || look) || inner.counts.journal_ended.is_some() || broker.maker.run.boot {
         return;

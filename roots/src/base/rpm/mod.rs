@@ -26,8 +26,8 @@ mod verify;
 
 pub use bootstrap::Bootstrap;
 pub use error::{RepoAt, RpmError};
-pub use keys::KeyProblem;
 use keys::Key;
+pub use keys::KeyProblem;
 use lock::Lock;
 pub use relock::{LockState, PackageChange, Relocked, Update, Written as LockWritten};
 use repo_file::{KeyFile, Repo, Variables};

@@ -105,7 +105,8 @@ fn keys_that_anybody_could_have_replaced_must_be_pinned() {
 
 #[test]
 fn centos_7_on_its_archive_is_pinned_unless_the_file_pins_something() {
-    let vault = "[a]\nbaseurl=http://vault.centos.org/7.9.2009/os/x86_64\ngpgkey=http://vault.centos.org/KEY\n";
+    let vault =
+        "[a]\nbaseurl=http://vault.centos.org/7.9.2009/os/x86_64\ngpgkey=http://vault.centos.org/KEY\n";
     let repo = parsed(vault).unwrap().remove(0);
     assert_eq!(repo.fingerprints, ["6341AB2753D78A78A7C27BB124C6A8A7F4A80EB5"]);
     assert!(repo.pinned_by_default);
@@ -120,5 +121,7 @@ fn a_list_of_mirrors_beside_urls_is_kept_for_when_those_fail() {
     let repo = parsed(text).unwrap().remove(0);
     assert_eq!(repo.source, Source::Urls(vec!["http://x".to_owned()]));
     assert_eq!(repo.list.as_deref(), Some("http://y/list"));
-    assert!(error("[a]\nbaseurl=http://x\nmetalink=ftp://y\ngpgkey=KEY\n").starts_with("3: `ftp://y` is no http"));
+    assert!(
+        error("[a]\nbaseurl=http://x\nmetalink=ftp://y\ngpgkey=KEY\n").starts_with("3: `ftp://y` is no http")
+    );
 }
