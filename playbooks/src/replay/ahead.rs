@@ -2,7 +2,8 @@
 
 use std::sync::{MutexGuard, PoisonError};
 
-use super::broker::{Broker, Inner, Task};
+use super::broker::Broker;
+use super::inner::{Inner, Task};
 use crate::run::Expected;
 
 /// A root takes about as long to make as so many tasks to replay.

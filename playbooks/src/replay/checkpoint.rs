@@ -7,7 +7,8 @@ use rootbuild_cache::{Digest, Store};
 use rootbuild_roots::working::Snapshot;
 
 use super::answer::Watched;
-use super::broker::{Broker, Inner};
+use super::broker::Broker;
+use super::inner::Inner;
 use super::journal::{Checkpoint, Entry};
 use super::live::Live;
 use super::state;

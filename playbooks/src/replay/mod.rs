@@ -18,6 +18,7 @@ mod ahead;
 mod answer;
 mod broker;
 mod checkpoint;
+mod inner;
 mod journal;
 mod live;
 mod names;
@@ -28,7 +29,8 @@ mod serve;
 mod state;
 mod wire;
 
-pub(crate) use broker::{Broker, Task};
+pub(crate) use broker::Broker;
+pub(crate) use inner::Task;
 pub(crate) use live::{Lost, Maker};
 
 use serde::{Deserialize, Serialize};
