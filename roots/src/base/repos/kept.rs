@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -49,7 +50,7 @@ pub(super) struct Kept {
 impl Kept {
     pub(super) fn of(store: &Path) -> Self {
         // The same place that `super::super::rpm::download` keeps packages in.
-        Self { packages: store.join("packages"), urls: store.join("urls") }
+        Self { packages: store.join("packages"), urls: store.join("packages/urls") }
     }
 
     fn content_path(&self, sha256: &str) -> PathBuf {
@@ -85,6 +86,7 @@ impl Kept {
     /// Keeps a content that came whole, and that the URL had it.
     pub(super) fn add(&self, url: &Url, entry: &Entry, content: Option<NamedTempFile>) -> io::Result<()> {
         if let (Some(file), Some(content)) = (content, &entry.content) {
+            file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
             file.as_file().sync_all()?;
             persist(file, &self.content_path(&content.sha256))?;
         }
