@@ -36,7 +36,8 @@ fn after(prepare: &str, project: &Project, arguments: &[&str]) -> Ran {
     Ran::new(&command.output().expect("unshare runs"))
 }
 
-fn tree(ran: &Ran, root: &str) -> String {
+/// The tree of a root that a `provision --json` printed.
+pub(crate) fn tree(ran: &Ran, root: &str) -> String {
     let result = ran.json();
     let roots = result["roots"].as_array().expect("roots");
     let found = roots.iter().find(|found| found["name"] == root).expect("the root was provisioned");

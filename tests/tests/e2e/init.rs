@@ -9,8 +9,11 @@ use rootbuild_tests::{Project, privileged, standin};
 
 use crate::support::statuses;
 
+/// The fingerprint of the key that signs CentOS 7, as `init` writes it.
+pub(crate) const CENTOS_7: &str = "6341 AB27 53D7 8A78 A7C2 7BB1 24C6 A8A7 F4A8 0EB5";
+
 /// What is in a file of the project.
-fn text(project: &Project, path: &str) -> String {
+pub(crate) fn text(project: &Project, path: &str) -> String {
     fs::read_to_string(project.dir().join(path)).expect(path)
 }
 
@@ -78,22 +81,9 @@ fn a_mirror_changes_where_packages_come_from_and_nothing_else() {
     }
     let project = Project::with_own_store();
     // The stand-in, laid out as a mirror of the vault has it.
-    let release = project.dir().join("mirror/pub/7.9.2009");
-    for (name, source) in [("os", "os"), ("updates", "updates"), ("extras", "updates")] {
-        fs::create_dir_all(release.join(name)).expect("writable");
-        symlink(standin().dir.join(source), release.join(name).join("x86_64")).expect("writable");
-    }
+    as_a_vault(&project.dir().join("mirror/pub"));
     let _ = project.rootbuild(&["init", "--base", "centos7"]).expect(0);
-    // The stand-in isn't CentOS, so its key is another.
-    let repo = text(&project, "bases/centos7.repo");
-    let pinned = "6341 AB27 53D7 8A78 A7C2 7BB1 24C6 A8A7 F4A8 0EB5";
-    assert_eq!(repo.matches(pinned).count(), 3);
-    project.write(
-        "bases/centos7.repo",
-        &repo.replace(pinned, &fingerprint(&standin().dir.join("RPM-GPG-KEY-standin"))),
-    );
-    fs::copy(standin().dir.join("RPM-GPG-KEY-standin"), project.dir().join("bases/RPM-GPG-KEY-CentOS-7"))
-        .expect("writable");
+    let _ = believe_the_standin(&project);
     let definition = text(&project, "rootbuild.toml");
     project.write("rootbuild.toml", &definition.replace("[\"@core\", \"python\"]", "[\"bash\", \"rpm\"]"));
 
@@ -123,6 +113,27 @@ fn a_mirror_changes_where_packages_come_from_and_nothing_else() {
     let _ = rootbuild_tests::Ran::new(&ran)
         .expect(1)
         .says(&["file:///nowhere/7.9.2009/os/x86_64", "centos7.repo:"]);
+}
+
+/// Lays the stand-in out as a mirror of the vault has it.
+pub(crate) fn as_a_vault(mirror: &Path) {
+    for (name, source) in [("os", "os"), ("updates", "updates"), ("extras", "updates")] {
+        let dir = mirror.join("7.9.2009").join(name);
+        fs::create_dir_all(&dir).expect("writable");
+        symlink(standin().dir.join(source), dir.join("x86_64")).expect("writable");
+    }
+}
+
+/// Lets a project that `init --base centos7` wrote believe the stand-in, which isn't CentOS: its key is another.
+/// Gives the key's fingerprint.
+pub(crate) fn believe_the_standin(project: &Project) -> String {
+    let key = standin().dir.join("RPM-GPG-KEY-standin");
+    let repo = text(project, "bases/centos7.repo");
+    assert_eq!(repo.matches(CENTOS_7).count(), 3);
+    let other = fingerprint(&key);
+    project.write("bases/centos7.repo", &repo.replace(CENTOS_7, &other));
+    fs::copy(key, project.dir().join("bases/RPM-GPG-KEY-CentOS-7")).expect("writable");
+    other
 }
 
 /// The fingerprint of the first key in a file.

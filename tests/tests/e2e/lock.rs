@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rootbuild_tests::{Project, Ran, privileged};
 
-use crate::support::statuses;
+use crate::support::{installed_packages, locked_packages, statuses};
 
 #[path = "lock/packages.rs"]
 mod packages;
@@ -522,13 +522,6 @@ fn nobody_needs_privileges_to_lock() {
     assert_eq!(fs::metadata(&lock).expect("the lock was written").uid(), 65534);
 }
 
-/// Lines in an order.
-fn sorted(lines: impl IntoIterator<Item = impl Into<String>>) -> String {
-    let mut lines: Vec<String> = lines.into_iter().map(Into::into).collect();
-    lines.sort();
-    lines.join("\n")
-}
-
 #[test]
 fn a_root_has_what_is_locked_and_moves_with_its_lock() {
     if !privileged("a_root_has_what_is_locked_and_moves_with_its_lock") {
@@ -543,25 +536,8 @@ fn a_root_has_what_is_locked_and_moves_with_its_lock() {
          lock = \"bases/el7.lock\"\n[root.moves]\nbase = \"el7\"\n";
     project.write("rootbuild.toml", definition);
     let _ = project.rootbuild(&["lock"]).expect(0);
-    let inside = || {
-        let query = "rpm -qa --qf '%{name} %{version}-%{release} %{arch}\\n'";
-        let all = project.inside("moves", query);
-        sorted(all.lines().filter(|line| !line.starts_with("gpg-pubkey ")))
-    };
-    let in_lock = || {
-        let lock = fs::read_to_string(project.dir().join("bases/el7.lock")).expect("the lock");
-        let value = |block: &str, key: &str| {
-            let start = format!("{key} = \"");
-            let line = block.lines().find(|line| line.starts_with(&start)).expect("every package has it");
-            line[start.len()..].trim_end_matches('"').to_owned()
-        };
-        let packages = lock.split("[[package]]").skip(1).map(|block| {
-            let evr = value(block, "evr");
-            let evr = evr.split_once(':').map_or(evr.as_str(), |(_, rest)| rest);
-            format!("{} {evr} {}", value(block, "name"), value(block, "arch"))
-        });
-        sorted(packages)
-    };
+    let inside = || installed_packages(&project, "moves");
+    let in_lock = || locked_packages(&project.dir().join("bases/el7.lock"));
     let _ = project.rootbuild(&["provision", "--locked"]).expect(0);
     assert_eq!(inside(), in_lock());
     assert!(in_lock().contains("standin-hello 1.0-"), "{}", in_lock());

@@ -17,6 +17,7 @@ mod inputs;
 mod interrupted;
 mod lock;
 mod names;
+mod real_el7;
 mod repos;
 mod sbom;
 mod services;

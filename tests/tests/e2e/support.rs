@@ -1,5 +1,7 @@
 //! What several tests define alike.
 
+use std::path::Path;
+
 use rootbuild_tests::{Project, Ran};
 
 /// The EL7-shaped base with everything in `@core`, under the same text (so: the same layer) everywhere.
@@ -59,4 +61,33 @@ pub(crate) fn leftovers(project: &Project, root: &str) -> Vec<String> {
         }
     }
     found
+}
+
+/// `name version-release architecture` of every package that a root's own rpm knows, sorted.
+pub(crate) fn installed_packages(project: &Project, root: &str) -> String {
+    let all = project.inside(root, "rpm -qa --qf '%{name} %{version}-%{release} %{arch}\\n'");
+    sorted(all.lines().filter(|line| !line.starts_with("gpg-pubkey ")))
+}
+
+/// The same of every package in a lock file.
+pub(crate) fn locked_packages(lock: &Path) -> String {
+    let lock = std::fs::read_to_string(lock).expect("the lock is there");
+    let value = |block: &str, key: &str| {
+        let start = format!("{key} = \"");
+        let line = block.lines().find(|line| line.starts_with(&start)).expect("every package has it");
+        line[start.len()..].trim_end_matches('"').to_owned()
+    };
+    let packages = lock.split("[[package]]").skip(1).map(|block| {
+        let evr = value(block, "evr");
+        let evr = evr.split_once(':').map_or(evr.as_str(), |(_, rest)| rest);
+        format!("{} {evr} {}", value(block, "name"), value(block, "arch"))
+    });
+    sorted(packages)
+}
+
+/// Lines in an order.
+fn sorted(lines: impl IntoIterator<Item = impl Into<String>>) -> String {
+    let mut lines: Vec<String> = lines.into_iter().map(Into::into).collect();
+    lines.sort();
+    lines.join("\n")
 }
