@@ -63,7 +63,7 @@ fn a_checkpoint_brings_back_what_dies_with_a_sandbox() {
         let playbook = |last: &str| {
             format!(
                 "- hosts: web0\n  gather_facts: false\n  tasks:\n    - ansible.builtin.shell: {{cmd: 'mkdir -p /run/app \
-                 && echo kept > /run/app/state && chmod 600 /run/app/state && date +%N > /etc/once && sleep 1'}}\n    \
+                 && echo kept > /run/app/state && chmod 600 /run/app/state && date +%N > /etc/once && sleep 2.1'}}\n    \
                  - ansible.builtin.shell: {{cmd: 'cat /run/app/state > /etc/{last} && stat -c %a /run/app/state >> \
                  /etc/{last}'}}\n"
             )

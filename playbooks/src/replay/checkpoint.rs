@@ -18,17 +18,12 @@ use crate::run::RunError;
 /// millisecond: what comes after a change is then known again from the next checkpoint on.
 const MOST_NAMES: usize = 400;
 
-/// So much work in the root is worth a checkpoint: what comes after it is done again when something changes.
-const LONG: Duration = Duration::from_millis(250);
+/// So much work in the root is worth a checkpoint. Rarely so much between two ends of roles, so that runs of one
+/// playbook make theirs in the same places whatever the machine's speed: their journals fit together best then.
+const LONG: Duration = Duration::from_secs(2);
 
-/// Work that takes so much longer than a checkpoint is worth one.
-const TIMES: u32 = 40;
-
-/// The same where a role ends: what follows is often what is edited.
-const TIMES_ROLE: u32 = 5;
-
-/// The same where what follows may be known: then a look saves more than it takes.
-const TIMES_KNOWN: u32 = 20;
+/// Work that takes so much longer than a checkpoint is worth one, where what comes next may be known.
+const TIMES: u32 = 20;
 
 /// Less work isn't.
 const SHORT: Duration = Duration::from_millis(20);
@@ -56,10 +51,8 @@ pub(super) fn is_pure(live: &mut Live) -> bool {
 /// what comes next is known.
 pub(super) fn consider(broker: &Broker<'_>, inner: &mut Inner, role_ends: bool) {
     let diverged = inner.counts.diverged.is_some();
-    let cost = inner.snapshot_cost;
-    let keep =
-        inner.since > LONG.max(cost * TIMES) || role_ends && inner.since > SHORT.max(cost * TIMES_ROLE);
-    let look = diverged && inner.unseen > SHORT.max(cost * TIMES_KNOWN);
+    let keep = inner.since > LONG || role_ends && inner.since > SHORT;
+    let look = diverged && inner.unseen > SHORT.max(inner.snapshot_cost * TIMES);
     if !(keep || look) || inner.counts.journal_ended.is_some() || broker.maker.run.boot {
         return;
     }
