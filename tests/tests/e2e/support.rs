@@ -94,10 +94,9 @@ fn sorted(lines: impl IntoIterator<Item = impl Into<String>>) -> String {
 
 /// Whether somebody without privileges gets to what is in `dir`: not where a clone lies in a private home. Says so when
 /// the test can't run for that.
-pub(crate) fn others_can_reach(test: &str, dir: &std::path::Path) -> bool {
+pub(crate) fn others_can_reach(test: &str, dir: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
-    let is_open =
-        |dir: &std::path::Path| dir.metadata().is_ok_and(|data| data.permissions().mode() & 0o001 != 0);
+    let is_open = |dir: &Path| dir.metadata().is_ok_and(|data| data.permissions().mode() & 0o001 != 0);
     let reached = dir.ancestors().skip(1).filter(|dir| !dir.as_os_str().is_empty()).all(is_open);
     if !reached {
         println!("skipped: {test}: others can't get to `{}`", dir.display());
