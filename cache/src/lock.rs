@@ -39,44 +39,53 @@ pub struct Lock {
     exclusive: bool,
 }
 
+/// Opens the file `path`, made if need be, and locks it; `None` when somebody else has it. What is locked is the file of
+/// that name: one that its last holder removed or renamed meanwhile is nobody's lock any more. An error comes with what
+/// failed, as a verb.
+pub fn locked_file(
+    path: &Path,
+    exclusive: bool,
+) -> std::result::Result<Option<File>, (&'static str, std::io::Error)> {
+    let operation = if exclusive {
+        FlockOperation::NonBlockingLockExclusive
+    } else {
+        FlockOperation::NonBlockingLockShared
+    };
+    loop {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+            .open(path)
+            .map_err(|error| ("open", error))?;
+        match flock(&file, operation) {
+            Ok(()) if is_at(&file, path) => return Ok(Some(file)),
+            Ok(()) | Err(Errno::INTR) => {}
+            Err(Errno::WOULDBLOCK) => return Ok(None),
+            Err(error) => return Err(("lock", error.into())),
+        }
+    }
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), path.symlink_metadata()) {
+        (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) == (there.dev(), there.ino()),
+        _ => false,
+    }
+}
+
 impl Lock {
     /// Locks the file `path`, made if need be; `None` when somebody else has it.
     pub(crate) fn try_acquire(path: &Path, exclusive: bool, purpose: &str) -> Result<Option<Self>> {
-        loop {
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
-                .open(path)
-                .map_err(Error::io("open", path))?;
-            let operation = if exclusive {
-                FlockOperation::NonBlockingLockExclusive
-            } else {
-                FlockOperation::NonBlockingLockShared
-            };
-            match flock(&file, operation) {
-                Ok(()) => {}
-                Err(Errno::WOULDBLOCK) => return Ok(None),
-                Err(Errno::INTR) => continue,
-                Err(error) => return Err(Error::io("lock", path)(error.into())),
-            }
+        let file = locked_file(path, exclusive).map_err(|(action, error)| Error::io(action, path)(error))?;
+        Ok(file.map(|file| {
             let mut lock = Self { file, path: path.to_owned(), exclusive };
-            if lock.is_at_its_path() {
-                lock.sign(purpose);
-                return Ok(Some(lock));
-            }
-            // Removed by its last holder between our open and our lock: nobody's lock any more.
-        }
-    }
-
-    fn is_at_its_path(&self) -> bool {
-        match (self.file.metadata(), self.path.symlink_metadata()) {
-            (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) == (there.dev(), there.ino()),
-            _ => false,
-        }
+            lock.sign(purpose);
+            lock
+        }))
     }
 
     /// Leaves word for those who wait. Without it they only don't know whom they wait for.
@@ -101,7 +110,7 @@ impl AsFd for Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         // While the exclusive lock is held nobody else's lock on this file can be in force.
-        if self.exclusive && self.is_at_its_path() {
+        if self.exclusive && is_at(&self.file, &self.path) {
             let _ = fs::remove_file(&self.path);
         }
         // Closing alone would leave it to a child that inherited the descriptor.

@@ -61,9 +61,14 @@ pub fn installed(
     requirements: Option<&Path>,
 ) -> Result<Option<Toolchain>, ToolchainError> {
     let requirements = Requirements::of(version, requirements)?;
-    let dir = store.dir().join("toolchains").join(requirements.directory_name());
-    let toolchain = Toolchain { dir, version: version.to_owned() };
+    let toolchain = placed(store, version, &requirements);
     Ok(install::is_usable(&toolchain).then_some(toolchain))
+}
+
+/// The toolchain, installed or not.
+fn placed(store: &Store, version: &str, requirements: &Requirements) -> Toolchain {
+    let dir = store.dir().join("toolchains").join(requirements.directory_name());
+    Toolchain { dir, version: version.to_owned() }
 }
 
 /// The installed toolchain, installing it first if need be (once, under a lock, by rename).
@@ -75,8 +80,7 @@ pub fn ensure(
     sink: StepSink<'_>,
 ) -> Result<Toolchain, ToolchainError> {
     let requirements = Requirements::of(version, requirements)?;
-    let dir = store.dir().join("toolchains").join(requirements.directory_name());
-    let toolchain = Toolchain { dir, version: version.to_owned() };
+    let toolchain = placed(store, version, &requirements);
     if !install::is_usable(&toolchain) {
         install::install(store, &toolchain, &requirements, cancel, sink)?;
     }

@@ -7,24 +7,7 @@ mod support;
 
 use rootbuild_playbooks::event::{RunEvent, TaskStatus};
 use rootbuild_playbooks::run::Outcome;
-use support::{Bench, VERSIONS, changed, privileged};
-
-/// A bench whose root nobody else has, so that it has no journals.
-fn fresh(version: &str) -> Bench {
-    let mut bench = Bench::new(version);
-    let own = bench.dir.path().join("own");
-    std::fs::create_dir_all(own.join("etc")).unwrap();
-    std::fs::write(own.join("etc/own"), own.to_str().unwrap()).unwrap();
-    bench.run.parent = changed(&bench.run.parent, &own);
-    bench.run.replay = true;
-    bench
-}
-
-fn with_each(test: &str, body: impl Fn(&mut Bench)) {
-    if privileged(test) {
-        VERSIONS.iter().for_each(|version| body(&mut fresh(version)));
-    }
-}
+use support::{Bench, with_each_fresh as with_each};
 
 /// Runs it with what journals know, and whole; both must come to the same.
 fn again(bench: &mut Bench) -> Outcome {

@@ -8,24 +8,7 @@ mod support;
 use std::fs;
 
 use rootbuild_playbooks::run::Expected;
-use support::{Bench, VERSIONS, changed, privileged};
-
-/// A bench whose root nobody else has, so that it has no journals.
-fn fresh(version: &str) -> Bench {
-    let mut bench = Bench::new(version);
-    let own = bench.dir.path().join("own");
-    fs::create_dir_all(own.join("etc")).unwrap();
-    fs::write(own.join("etc/own"), own.to_str().unwrap()).unwrap();
-    bench.run.parent = changed(&bench.run.parent, &own);
-    bench.run.replay = true;
-    bench
-}
-
-fn with_each(test: &str, body: impl Fn(&mut Bench)) {
-    if privileged(test) {
-        VERSIONS.iter().for_each(|version| body(&mut fresh(version)));
-    }
-}
+use support::with_each_fresh as with_each;
 
 #[test]
 fn an_answer_that_is_too_long_arrives_whole_and_ends_the_journal() {

@@ -11,12 +11,12 @@ use rootbuild_roots::{Cancel, StepEvent};
 use serde_json::json;
 
 use super::mirror::Mirroring;
-use super::{Global, out};
+use super::{Global, events, out};
 use crate::definition::{At, Base, BaseKind, Definition, Diagnostic, nearest};
 use crate::engine::{base, base_of};
 use crate::event::{Event, EventSink, Fanout};
 use crate::render::Report;
-use crate::sinks::{json_lines::JsonLines, plain::Plain};
+use crate::sinks::plain::Plain;
 use crate::{exit, signals};
 
 mod told;
@@ -434,12 +434,7 @@ impl Failed {
 /// Where events go.
 fn sink(global: &Global) -> Result<Arc<dyn EventSink>, Report> {
     let mut sinks: Vec<Box<dyn EventSink>> = Vec::new();
-    if let Some(path) = &global.events {
-        let sink = JsonLines::open(path).map_err(|error| {
-            Report::usage(format!("can't write events to `{}`", path.display())).caused_by(&error)
-        })?;
-        sinks.push(Box::new(sink));
-    }
+    sinks.extend(events::sink(global)?);
     if !global.quiet {
         sinks.push(Box::new(Plain::new(true)));
     }

@@ -2,6 +2,7 @@
 
 pub mod completion;
 pub mod doctor;
+mod events;
 pub mod explain;
 pub mod forcing;
 pub mod init;

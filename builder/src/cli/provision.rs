@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 
 use super::forcing::Forcing;
 use super::mirror::Mirroring;
-use super::{Global, trace};
+use super::{Global, events, trace};
 use crate::definition::Definition;
 use crate::engine::{Engine, Options, RootFailure, RootReport, step};
 use crate::event::{EventSink, Fanout};
 use crate::logs::{LogSink, Logs};
 use crate::render::Report;
-use crate::sinks::{bars::Bars, json_lines::JsonLines, plain::Plain};
+use crate::sinks::{bars::Bars, plain::Plain};
 use crate::{exit, generation, signals};
 
 /// Arguments of `rootbuild provision`.
@@ -135,12 +135,7 @@ fn absolute(path: &Path) -> Option<PathBuf> {
 /// Where events go.
 fn sinks(global: &Global, names: &[String], logs: &Arc<Logs>) -> Result<Arc<dyn EventSink>, Report> {
     let mut sinks: Vec<Box<dyn EventSink>> = vec![Box::new(LogSink(Arc::clone(logs)))];
-    if let Some(path) = &global.events {
-        let sink = JsonLines::open(path).map_err(|error| {
-            Report::usage(format!("can't write events to `{}`", path.display())).caused_by(&error)
-        })?;
-        sinks.push(Box::new(sink));
-    }
+    sinks.extend(events::sink(global)?);
     if !global.quiet {
         let width = names.iter().map(String::len).max().unwrap_or(0);
         let verbose = global.verbose > 0;

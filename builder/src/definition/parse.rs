@@ -353,7 +353,8 @@ impl Parser<'_> {
             })
             .collect();
         let vars = fields.table("vars").map(|table| vars::to_json(&fields.title, &table, self.problems));
-        let networks = [("none", Network::None), ("repos", Network::Repos), ("host", Network::Host)];
+        let networks =
+            [Network::None, Network::Repos, Network::Host].map(|network| (network.name(), network));
         let network = fields.choice("network", &networks);
         let repos = fields.strings("repos").unwrap_or_default();
         let repos = validate::repositories(&fields, network.as_ref().map(|network| network.value), &repos);

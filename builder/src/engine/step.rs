@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use rootbuild_cache::{Digest, KeyHasher, LayerKey};
 use rootbuild_playbooks::inputs::Project;
 use rootbuild_playbooks::run::{STEP_VERSION, Services};
-use rootbuild_roots::sandbox::Network;
 use serde_json::{Map, Value};
 
 use crate::definition::{Ansible, Base, BaseKind, Definition, Playbook, Root};
@@ -94,11 +93,7 @@ impl<'a> PlaybookStep<'a> {
             inventory: inventory.as_ref().map(|path| path.strip_prefix(dir).unwrap_or(path)),
             host: &root.host,
             vars: &root.vars,
-            network: match root.network {
-                Network::None => "none",
-                Network::Repos => "repos",
-                Network::Host => "host",
-            },
+            network: root.network.name(),
             repos: &root.repos,
             boot: if root.boot { "yes" } else { "no" },
             services: if root.services == Services::Fail { "fail" } else { "defer" },

@@ -39,7 +39,7 @@ impl Ahead {
 }
 
 impl Broker<'_> {
-    /// Makes roots ahead until [`Self::is_over`] is called.
+    /// Makes roots ahead until [`Self::stop_ahead`] is called.
     pub(crate) fn ahead(&self) {
         let mut inner = self.lock();
         if inner.known.is_empty() {
@@ -71,7 +71,7 @@ impl Broker<'_> {
     }
 
     /// No root is needed ahead any more.
-    pub(crate) fn is_over(&self) {
+    pub(crate) fn stop_ahead(&self) {
         let mut inner = self.settled(self.lock());
         inner.ahead = Ahead::Over;
         self.turn.notify_all();

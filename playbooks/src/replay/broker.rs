@@ -293,7 +293,7 @@ impl<'a> Broker<'a> {
             }
         }
         if let Some(live) = inner.live.as_mut().filter(|live| !live.is_seen) {
-            checkpoint::is_pure(live);
+            checkpoint::look(live);
         }
         Ok(())
     }

@@ -29,7 +29,7 @@ const TIMES: u32 = 20;
 const SHORT: Duration = Duration::from_millis(20);
 
 /// Looks at the root; whether it is known that all is as it was before the last request.
-pub(super) fn is_pure(live: &mut Live) -> bool {
+pub(super) fn look(live: &mut Live) -> bool {
     let watched = live.agent().and_then(|mut agent| {
         let watched = agent.look()?;
         live.give_back(agent);
@@ -74,7 +74,7 @@ pub(super) fn consider(broker: &Broker<'_>, inner: &mut Inner, role_ends: bool) 
 fn make(broker: &Broker<'_>, inner: &mut Inner, keep: bool) -> Result<bool, RunError> {
     let Some(live) = inner.live.as_mut() else { return Ok(false) };
     if !live.is_seen {
-        is_pure(live);
+        look(live);
     }
     if live.watched.strays != Some(0) || live.watched.volatile.is_none() {
         return Ok(false);

@@ -192,13 +192,12 @@ impl Inner {
     /// Looks at the root after a request, unless it isn't worth it; whether it is known that the request left the
     /// root as it was.
     pub(super) fn look(&mut self) -> bool {
-        // Those between the making and the removal of a temporary directory belong together: no request that
-        // changed in one run but not in another is answered by a journal after them.
+        // Within the life of a temporary directory no look tells anything: making and removing it are changes anyhow.
         let belongs = self.names.has_directory();
         self.live.as_mut().is_some_and(|live| {
             let is_worth_it = !belongs && live.fingerprint.is_some();
             live.is_seen &= is_worth_it;
-            is_worth_it && checkpoint::is_pure(live)
+            is_worth_it && checkpoint::look(live)
         })
     }
 

@@ -5,7 +5,6 @@
 //! the root is looked at, and from there on the state is what was found, however it was come to.
 
 use rootbuild_cache::{Digest, KeyHasher};
-use rootbuild_roots::sandbox::Network;
 
 use crate::run::PlaybookRun;
 
@@ -17,14 +16,7 @@ pub(super) fn sandbox(run: &PlaybookRun, agent: &str) -> Digest {
     let mut hasher = KeyHasher::new("replay sandbox", REPLAY_VERSION);
     hasher
         .text("host", &run.host)
-        .text(
-            "network",
-            match run.network {
-                Network::None => "none",
-                Network::Repos => "repos",
-                Network::Host => "host",
-            },
-        )
+        .text("network", run.network.name())
         .text("boot", if run.boot { "yes" } else { "no" })
         .text("agent", agent)
         .number("protocol", super::wire::PROTOCOL);

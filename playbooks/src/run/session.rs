@@ -113,7 +113,7 @@ impl Session<'_> {
             let ended = self.ansible(&events, &broker, &killer);
             closing.store(true, Ordering::SeqCst);
             requests.wake();
-            broker.is_over();
+            broker.stop_ahead();
             ended
         });
         if let Some(why) = broker.again() {

@@ -233,3 +233,21 @@ impl Bench {
         self.dir.path().join("made").join(name.trim_start_matches('/'))
     }
 }
+
+/// A bench whose root nobody else has, so that it has no journals; these are asked.
+pub(crate) fn fresh(version: &str) -> Bench {
+    let mut bench = Bench::new(version);
+    let own = bench.dir.path().join("own");
+    fs::create_dir_all(own.join("etc")).unwrap();
+    fs::write(own.join("etc/own"), own.to_str().unwrap()).unwrap();
+    bench.run.parent = changed(&bench.run.parent, &own);
+    bench.run.replay = true;
+    bench
+}
+
+/// Runs a test on a fresh bench of the first and of the last ansible-core.
+pub(crate) fn with_each_fresh(test: &str, body: impl Fn(&mut Bench)) {
+    if privileged(test) {
+        VERSIONS.iter().for_each(|version| body(&mut fresh(version)));
+    }
+}

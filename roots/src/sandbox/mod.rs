@@ -42,6 +42,18 @@ pub enum Network {
     Host,
 }
 
+impl Network {
+    /// Its name, as definitions and keys have it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Repos => "repos",
+            Self::Host => "host",
+        }
+    }
+}
+
 /// A host path shown inside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bind {

@@ -3,12 +3,12 @@
 //! `packages/xx/<sha256>.part` is its own kernel lock: who holds it downloads, all others wait. It loses its name
 //! only by becoming `packages/xx/<sha256>`; a killed download leaves it, and the next one continues.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rootbuild_cache::lock::locked_file;
 use sha2::{Digest as _, Sha256};
 
 /// Where the bytes so far came from.
@@ -43,38 +43,16 @@ impl Part {
     /// bytes); `None` while somebody else has it.
     pub(super) fn take(target: &Path, size: u64) -> io::Result<Option<Self>> {
         let path = path_of(target);
-        loop {
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
-                .open(&path)?;
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => {}
-                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
-                Err(rustix::io::Errno::INTR) => continue,
-                Err(error) => return Err(error.into()),
-            }
-            let ours = file.metadata()?;
-            // Between open and lock its last holder may have finished, or given it up.
-            let same = path
-                .symlink_metadata()
-                .is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino()));
-            if !same {
-                continue;
-            }
-            let (target, hasher) = (target.to_owned(), Sha256::new());
-            let mut part = Self { file, path, target, hasher, len: 0, origin: Origin::Nowhere };
-            if ours.len() > size {
-                part.restart()?;
-            } else if ours.len() > 0 {
-                part.read_again(ours.len())?;
-            }
-            return Ok(Some(part));
+        let Some(file) = locked_file(&path, true).map_err(|(_, error)| error)? else { return Ok(None) };
+        let found = file.metadata()?.len();
+        let (target, hasher) = (target.to_owned(), Sha256::new());
+        let mut part = Self { file, path, target, hasher, len: 0, origin: Origin::Nowhere };
+        if found > size {
+            part.restart()?;
+        } else if found > 0 {
+            part.read_again(found)?;
         }
+        Ok(Some(part))
     }
 
     /// Hashes what is there.
