@@ -111,7 +111,9 @@ fn shell_starter() {
         return;
     }
     let root = Root::new();
-    let script = "echo SIZE $(stty size); echo TTY $(tty); set -m; sleep 9 & jobs | sed 's/.*Running.*/JOBS Running/'; kill %1";
+    // nspawn tells the terminal's size soon after the start, not before.
+    let script = "for _ in $(seq 50); do [ \"$(stty size)\" = '0 0' ] && sleep 0.1; done; echo SIZE $(stty size); \
+                  echo TTY $(tty); set -m; sleep 9 & jobs | sed 's/.*Running.*/JOBS Running/'; kill %1";
     let spec = SandboxSpec {
         console: Console::Inherit,
         argv: vec!["/bin/bash".into(), "-c".into(), script.into()],
