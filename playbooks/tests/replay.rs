@@ -254,6 +254,33 @@ fn a_change_that_changes_nothing_is_all_that_runs() {
 }
 
 #[test]
+fn runs_that_came_to_the_same_on_two_ways_know_each_others_answers() {
+    with_each("runs_that_came_to_the_same_on_two_ways_know_each_others_answers", |bench| {
+        with_roles(bench);
+        let role = |command: &str| {
+            format!(
+                "- ansible.builtin.copy: {{content: 'a', dest: /etc/a}}\n- ansible.builtin.shell: {{cmd: \
+                 '{command}'}}\n"
+            )
+        };
+        bench.write("roles/a/tasks/main.yml", &role("cat /etc/a > /etc/a.copy"));
+        let cold = bench.go().unwrap();
+        // Another way to the same.
+        bench.write("roles/a/tasks/main.yml", &role("cp /etc/a /etc/a.copy"));
+        assert_eq!(again(bench).tree, cold.tree);
+        // Something new at the end of that way.
+        bench.write("roles/c/tasks/main.yml", "- ansible.builtin.copy: {content: 'other', dest: /etc/c}\n");
+        let edited = again(bench);
+        assert_eq!((edited.tasks_replayed, edited.tasks_run), (4, 1), "{:?}", edited.replay);
+        // On the first way it is known too.
+        bench.write("roles/a/tasks/main.yml", &role("cat /etc/a > /etc/a.copy"));
+        let known = again(bench);
+        assert!(known.replay.is_whole(), "{:?}", known.replay);
+        assert_eq!(known.tree, edited.tree);
+    });
+}
+
+#[test]
 fn the_last_role_runs_on_the_checkpoint_before_it() {
     with_each("the_last_role_runs_on_the_checkpoint_before_it", |bench| {
         with_roles(bench);

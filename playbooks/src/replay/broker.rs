@@ -74,7 +74,8 @@ impl<'a> Broker<'a> {
         let known = if ask { journals.known(warn) } else { Known::default() };
         let inner = Inner {
             state: initial,
-            before: None,
+            same: Vec::new(),
+            found: None,
             sandbox,
             known,
             path: Vec::new(),
@@ -167,9 +168,9 @@ impl<'a> Broker<'a> {
         let tracked = inner.counts.journal_ended.is_none();
         let state = inner.state;
         inner.names.see_files(self.own_files);
-        // What was asked before a checkpoint was made is known by the state's older name.
-        let twin = inner.before.filter(|_| tracked).and_then(|before| Some((before, request.twin()?)));
-        let names = twin.is_some().then(|| inner.names.clone());
+        // Another run may have come to the same on another way, and have gone on.
+        let same = if tracked { inner.same.clone() } else { Vec::new() };
+        let original = (!same.is_empty()).then(|| (request.twin(), inner.names.clone()));
         let request = request.canonical(&mut inner.names, tracked.then_some(&state));
         let identify = |inner: &Inner, request: &Request, state: &Digest| {
             request.identity(&self.journals.secret, state, |request| inner.times(state, request))
@@ -188,11 +189,13 @@ impl<'a> Broker<'a> {
             },
             None => request,
         };
-        if let (Some((before, twin)), Some(names)) = (twin, names) {
-            let learnt = mem::replace(&mut inner.names, names);
-            let twin = twin.canonical(&mut inner.names, Some(&before));
-            if let Ok(identity) = identify(&inner, &twin, &before)
-                && let Ok(frames) = inner.replay(twin, &identity, before, self.maker.store)
+        for same in same {
+            let Some((Some(original), names)) = &original else { break };
+            let Some(twin) = original.twin() else { break };
+            let learnt = mem::replace(&mut inner.names, names.clone());
+            let twin = twin.canonical(&mut inner.names, Some(&same));
+            if let Ok(identity) = identify(&inner, &twin, &same)
+                && let Ok(frames) = inner.replay(twin, &identity, same, self.maker.store)
             {
                 return Ok(Some(frames));
             }
@@ -367,8 +370,8 @@ impl<'a> Broker<'a> {
             return Ok(Finished { tree: None, working, counts: counts(inner) });
         }
         let tracked = inner.counts.journal_ended.is_none();
-        let ends = [Some(inner.state), inner.before].into_iter().flatten();
-        let end = ends.filter_map(|state| inner.known.end(&state)).find(|_| tracked);
+        let ends = std::iter::once(&inner.state).chain(&inner.same);
+        let end = ends.filter_map(|state| inner.known.end(state)).find(|_| tracked);
         if let Some(tree) = end.copied().filter(|tree| self.maker.store.has_tree(tree)) {
             inner.path.push(Entry::End { state: inner.state, tree });
             return Ok(Finished { tree: Some(tree), working: None, counts: counts(inner) });

@@ -9,7 +9,7 @@ use rootbuild_roots::working::Snapshot;
 use super::answer::Watched;
 use super::broker::Broker;
 use super::inner::Inner;
-use super::journal::{Checkpoint, Entry};
+use super::journal::Checkpoint;
 use super::live::Live;
 use super::state;
 use crate::run::RunError;
@@ -18,11 +18,10 @@ use crate::run::RunError;
 /// millisecond: what comes after a change is then known again from the next checkpoint on.
 const MOST_NAMES: usize = 400;
 
-/// So much work in the root is worth a checkpoint. Rarely so much between two ends of roles, so that runs of one
-/// playbook make theirs in the same places whatever the machine's speed: their journals fit together best then.
-const LONG: Duration = Duration::from_secs(2);
+/// So much work in the root is worth a checkpoint to come back to, wherever it ends: making a root takes as long.
+const LONG: Duration = Duration::from_millis(250);
 
-/// Work that takes so much longer than a checkpoint is worth one, where what comes next may be known.
+/// Work that takes so much longer than a checkpoint is worth one.
 const TIMES: u32 = 20;
 
 /// Less work isn't.
@@ -51,13 +50,14 @@ pub(super) fn look(live: &mut Live) -> bool {
 /// what comes next is known.
 pub(super) fn consider(broker: &Broker<'_>, inner: &mut Inner, role_ends: bool) {
     let diverged = inner.counts.diverged.is_some();
-    let keep = inner.since > LONG || role_ends && inner.since > SHORT;
-    let look = diverged && inner.unseen > SHORT.max(inner.snapshot_cost * TIMES);
+    let cost = inner.snapshot_cost * TIMES;
+    let keep = inner.since > LONG.max(cost) || role_ends && inner.since > SHORT;
+    let look = diverged && inner.unseen > SHORT.max(cost);
     if !(keep || look) || inner.counts.journal_ended.is_some() || broker.maker.run.boot {
         return;
     }
     let began = Instant::now();
-    match make(broker, inner, keep) {
+    match make(broker, inner, keep, role_ends) {
         Ok(true) => {
             inner.unseen = Duration::ZERO;
             if keep {
@@ -71,7 +71,7 @@ pub(super) fn consider(broker: &Broker<'_>, inner: &mut Inner, role_ends: bool) 
     inner.snapshot_cost = began.elapsed();
 }
 
-fn make(broker: &Broker<'_>, inner: &mut Inner, keep: bool) -> Result<bool, RunError> {
+fn make(broker: &Broker<'_>, inner: &mut Inner, keep: bool, role_ends: bool) -> Result<bool, RunError> {
     let Some(live) = inner.live.as_mut() else { return Ok(false) };
     if !live.is_seen {
         look(live);
@@ -100,12 +100,8 @@ fn make(broker: &Broker<'_>, inner: &mut Inner, keep: bool) -> Result<bool, RunE
     let Some(snapshot) = live.working.snapshot(store, cancel)? else { return Ok(false) };
     let tree = snapshot.digest();
     let canonical = state::checkpoint(&tree, name.as_deref(), &inner.sandbox);
-    if canonical != inner.state {
-        let checkpoint = Checkpoint { canonical, tree, volatile };
-        inner.path.push(Entry::Checkpoint { state: inner.state, checkpoint });
-        inner.before = Some(std::mem::replace(&mut inner.state, canonical));
-        inner.is_new = true;
-    }
+    inner.is_found(Checkpoint { canonical, renames: role_ends, tree, volatile });
+    inner.is_new = true;
     if keep {
         inner.snapshots.push(snapshot);
     }

@@ -1,7 +1,6 @@
 //! What changes while a run goes on, and what its requests do to it.
 
 use std::collections::{BTreeSet, HashMap};
-use std::mem;
 use std::time::Duration;
 
 use rootbuild_cache::{Digest, Store};
@@ -11,7 +10,7 @@ use rootbuild_roots::working::Snapshot;
 use super::agent::Ended;
 use super::ahead::Ahead;
 use super::answer::{Answer, LONGEST};
-use super::journal::{Entry, Known, Reply};
+use super::journal::{Checkpoint, Entry, Known, Reply};
 use super::live::{Live, Lost};
 use super::names::Names;
 use super::request::{Identity, Request};
@@ -19,6 +18,9 @@ use super::{Diverged, Replay, checkpoint, seal, state};
 
 /// So much work takes longer than making a root, in milliseconds.
 const FAR_BEHIND: u64 = 500;
+
+/// So many names of one state are tried.
+const MOST_NAMES: usize = 8;
 
 /// A request that a journal has answered, and that the root doesn't know of yet.
 pub(super) struct Pending {
@@ -46,8 +48,10 @@ pub(crate) struct Task {
 pub(super) struct Inner {
     /// What the root is now, by the requests.
     pub(super) state: Digest,
-    /// What the state was called before a checkpoint gave it another name.
-    pub(super) before: Option<Digest>,
+    /// Other states of the journals in which the root is the same, as far as that is known.
+    pub(super) same: Vec<Digest>,
+    /// The newest state whose checkpoint is on the path.
+    pub(super) found: Option<Digest>,
     /// What of the sandbox can be seen from inside.
     pub(super) sandbox: Digest,
     pub(super) known: Known,
@@ -149,10 +153,10 @@ impl Inner {
         }
         if changes {
             self.state = next;
-            self.before = None;
+            self.same.clear();
         }
         // A checkpoint may have been made in the state in which the run began, after requests that only looked.
-        if self.before.is_none() {
+        if self.found != Some(self.state) {
             self.pass_checkpoint(store);
         }
         Ok(frames)
@@ -174,11 +178,25 @@ impl Inner {
         }
     }
 
-    /// If a checkpoint is known at this state, it is the state; without a root, one can be made there.
+    /// The root was looked at here: so were other states, in which it was the same.
+    pub(super) fn is_found(&mut self, checkpoint: Checkpoint) {
+        let (canonical, before) = (checkpoint.canonical, self.state);
+        if checkpoint.renames {
+            self.state = canonical;
+        }
+        self.path.push(Entry::Checkpoint { state: before, checkpoint });
+        let others = [&before, &canonical].into_iter().chain(self.known.same(&canonical));
+        let mut same: Vec<_> = others.filter(|same| **same != self.state).copied().collect();
+        same.dedup();
+        same.truncate(MOST_NAMES);
+        self.same = same;
+        self.found = Some(self.state);
+    }
+
+    /// If a checkpoint is known at this state and no root is there, one can be made from it.
     pub(super) fn pass_checkpoint(&mut self, store: &Store) {
         let Some(checkpoint) = self.known.checkpoint(&self.state).cloned() else { return };
-        self.path.push(Entry::Checkpoint { state: self.state, checkpoint: checkpoint.clone() });
-        self.before = Some(mem::replace(&mut self.state, checkpoint.canonical));
+        self.is_found(checkpoint.clone());
         // A root that isn't far behind is brought up to date faster than another one is made.
         let behind: u64 = self.pending.iter().map(|it| u64::from(it.reply.millis)).sum();
         let moves = !self.ahead.is_making() && (self.live.is_none() || behind > FAR_BEHIND);
@@ -217,7 +235,7 @@ impl Inner {
         self.is_new = true;
         if next != self.state {
             self.state = next;
-            self.before = None;
+            self.same.clear();
         }
     }
 

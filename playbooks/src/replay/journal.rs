@@ -15,7 +15,7 @@ use rootbuild_cache::{Digest, Store, durable};
 use super::seal::Secret;
 
 /// Names the format and its version.
-const MAGIC: &[u8] = b"rootbuild journal 1\n";
+const MAGIC: &[u8] = b"rootbuild journal 2\n";
 
 /// Bytes of the digest at the end.
 const CHECKSUM: usize = 32;
@@ -40,8 +40,10 @@ pub(super) struct Reply {
 /// A state in which the root is exactly known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Checkpoint {
-    /// The state that it is from then on, however it was come to.
+    /// What the root is, however it was come to: states with the same are the same.
     pub(super) canonical: Digest,
+    /// Whether that is the state's name from then on.
+    pub(super) renames: bool,
     /// The root's tree.
     pub(super) tree: Digest,
     /// The object that holds what dies with a sandbox, if there is anything.
@@ -66,6 +68,8 @@ pub(super) enum Entry {
 pub(super) struct Known {
     replies: HashMap<(Digest, Digest), Reply>,
     checkpoints: HashMap<Digest, Checkpoint>,
+    /// By what the root was found to be, the states in which it was.
+    same: HashMap<Digest, Vec<Digest>>,
     ends: HashMap<Digest, Digest>,
     fetched: HashMap<(Digest, Digest), Vec<u8>>,
 }
@@ -86,6 +90,11 @@ impl Known {
         self.checkpoints.get(state)
     }
 
+    /// The states in which the root was found to be `canonical`, those of newer journals first.
+    pub(super) fn same(&self, canonical: &Digest) -> &[Digest] {
+        self.same.get(canonical).map(Vec::as_slice).unwrap_or_default()
+    }
+
     /// What a request fetched, as JSON, if it was anything.
     pub(super) fn fetched(&self, state: &Digest, request: &Digest) -> Option<&[u8]> {
         self.fetched.get(&(*state, *request)).map(Vec::as_slice)
@@ -103,7 +112,15 @@ impl Known {
                 self.replies.entry((state, request)).or_insert(reply);
             }
             Entry::Checkpoint { state, checkpoint } => {
-                self.checkpoints.entry(state).or_insert(checkpoint);
+                let same = self.same.entry(checkpoint.canonical).or_default();
+                if !same.contains(&state) {
+                    same.push(state);
+                }
+                let known = self.checkpoints.entry(state).or_insert_with(|| checkpoint.clone());
+                // Where ways come together they stay together.
+                if checkpoint.renames && !known.renames {
+                    *known = checkpoint;
+                }
             }
             Entry::Fetched { state, request, list } => {
                 self.fetched.entry((state, request)).or_insert(list);
@@ -212,14 +229,15 @@ fn numbers(dir: &Path) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
-fn encode(bytes: &mut Vec<u8>, entry: &Entry) {
+pub(super) fn encode(bytes: &mut Vec<u8>, entry: &Entry) {
     let (tag, digests, rest): (u8, &[&Digest], Vec<u8>) = match entry {
         Entry::Request { state, request, reply } => {
             let rest = [reply.millis.to_le_bytes().as_slice(), &reply.sealed].concat();
             (1, &[state, request, &reply.next], rest)
         }
-        Entry::Checkpoint { state, checkpoint: Checkpoint { canonical, tree, volatile } } => {
-            let rest = volatile.map(|digest| digest.as_bytes().to_vec()).unwrap_or_default();
+        Entry::Checkpoint { state, checkpoint: Checkpoint { canonical, renames, tree, volatile } } => {
+            let mut rest = vec![u8::from(*renames)];
+            rest.extend(volatile.iter().flat_map(Digest::as_bytes));
             (2, &[state, canonical, tree], rest)
         }
         Entry::End { state, tree } => (3, &[state, tree], Vec::new()),
@@ -232,7 +250,7 @@ fn encode(bytes: &mut Vec<u8>, entry: &Entry) {
     bytes.extend_from_slice(&rest);
 }
 
-fn decode(bytes: &mut &[u8]) -> Option<Entry> {
+pub(super) fn decode(bytes: &mut &[u8]) -> Option<Entry> {
     let (tag, rest) = bytes.split_first()?;
     let (length, rest) = rest.split_first_chunk::<4>()?;
     let (mut fields, rest) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
@@ -251,9 +269,11 @@ fn decode(bytes: &mut &[u8]) -> Option<Entry> {
         }
         2 => {
             let (state, canonical, tree) = (digest()?, digest()?, digest()?);
+            let (renames, rest) = fields.split_first()?;
             let volatile =
-                if fields.is_empty() { None } else { Some(Digest::from_bytes(fields.try_into().ok()?)) };
-            Entry::Checkpoint { state, checkpoint: Checkpoint { canonical, tree, volatile } }
+                if rest.is_empty() { None } else { Some(Digest::from_bytes(rest.try_into().ok()?)) };
+            let renames = *renames != 0;
+            Entry::Checkpoint { state, checkpoint: Checkpoint { canonical, renames, tree, volatile } }
         }
         3 => {
             let (state, tree) = (digest()?, digest()?);
@@ -272,7 +292,7 @@ mod tests {
     fn entries(answer: &[u8]) -> Vec<Entry> {
         let [a, b, c] = [b"a", b"b", b"c"].map(|name| Digest::of(name));
         let reply = Reply { next: b, millis: 7, sealed: answer.to_vec() };
-        let checkpoint = Checkpoint { canonical: c, tree: a, volatile: Some(b) };
+        let checkpoint = Checkpoint { canonical: c, renames: true, tree: a, volatile: Some(b) };
         vec![
             Entry::Request { state: a, request: c, reply },
             Entry::Checkpoint { state: b, checkpoint: checkpoint.clone() },
@@ -300,7 +320,7 @@ mod tests {
         bytes[40] ^= 1;
         fs::write(&newest, &bytes).unwrap();
         assert_eq!(answer(), [18]);
-        fs::write(journals.path(19), b"rootbuild journal 2\n").unwrap();
+        fs::write(journals.path(19), b"rootbuild journal 1\n").unwrap();
         fs::write(journals.path(18), &bytes[..bytes.len() - 1]).unwrap();
         warned.borrow_mut().clear();
         assert_eq!(answer(), [16]);

@@ -2,14 +2,16 @@
 //!
 //! The first state is the parent's tree and everything of the sandbox that can be seen from inside. Each
 //! request leads to the state H(state, request), unless it left the root as it was. At a checkpoint
-//! the root is looked at, and from there on the state is what was found, however it was come to.
+//! the root is looked at: states in which the same was found are one, whatever their names. At the end of a
+//! role, where all runs look, the state is called by what was found. Elsewhere it keeps its name, so that runs
+//! know each other again wherever they looked.
 
 use rootbuild_cache::{Digest, KeyHasher};
 
 use crate::run::PlaybookRun;
 
 /// Raised when what replaying means changes: names, states, what a journal leaves out.
-const REPLAY_VERSION: u32 = 1;
+const REPLAY_VERSION: u32 = 2;
 
 /// What of the sandbox can be seen from inside.
 pub(super) fn sandbox(run: &PlaybookRun, agent: &str) -> Digest {
@@ -50,7 +52,7 @@ pub(super) fn repeated(request: &Digest, times: u64) -> Digest {
         .finish()
 }
 
-/// The state at a checkpoint.
+/// What a root was found to be.
 pub(super) fn checkpoint(tree: &Digest, volatile: Option<&str>, sandbox: &Digest) -> Digest {
     KeyHasher::new("replay checkpoint", REPLAY_VERSION)
         .digest("tree", tree)
