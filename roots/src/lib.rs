@@ -17,6 +17,7 @@ pub mod progress;
 pub mod publish;
 pub mod sandbox;
 pub mod scrub;
+pub mod units;
 mod wait;
 pub mod working;
 

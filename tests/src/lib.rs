@@ -1,10 +1,12 @@
 //! Helpers of the end-to-end tests: a project on disk, the real binary, the EL7-shaped stand-in.
 
 mod bin;
+mod host;
 mod project;
 mod standin;
 
 pub use bin::{Ran, rootbuild_binary};
+pub use host::TestHost;
 pub use project::{Project, shared_store};
 pub use standin::{Standin, source, standin};
 

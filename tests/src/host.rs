@@ -1,0 +1,254 @@
+//! A host to hand roots over to: systemd booted in a container, since process 1 here may be anything.
+//!
+//! It boots in about a second, says itself when it is up (nothing polls), and is gone when dropped. Each has
+//! directories, network and control groups of its own, so that tests can have as many as they like at once.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::bin::Ran;
+use crate::{privileged, skipped};
+
+/// How long a boot may take before a test fails.
+const BOOT_LIMIT: Duration = Duration::from_secs(60);
+
+/// A booted systemd, gone when dropped. It dies with the thread that booted it.
+#[derive(Debug)]
+pub struct TestHost {
+    dir: tempfile::TempDir,
+    nspawn: Child,
+    leader: Option<Pid>,
+    _cgroups: Cgroups,
+}
+
+impl TestHost {
+    /// Boots a host with nothing on it, whose `/usr` is this machine's; `None`, with a line that says so,
+    /// where that can't be done.
+    #[must_use]
+    pub fn boot(test: &str) -> Option<Self> {
+        if !privileged(test) {
+            return None;
+        }
+        for needed in ["/usr/lib/systemd/systemd", "/usr/bin/systemd-nspawn", "/usr/bin/setpriv"] {
+            if !Path::new(needed).exists() {
+                skipped(test, &format!("needs {needed}"));
+                return None;
+            }
+        }
+        Some(Self::start().expect("the test host boots"))
+    }
+
+    fn start() -> io::Result<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("rbt-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let dir = tempfile::Builder::new().prefix("rbt-").tempdir()?;
+        furnish(&dir.path().join("root"))?;
+        let notify = UnixDatagram::bind(dir.path().join("notify"))?;
+        notify.set_read_timeout(Some(Duration::from_millis(200)))?;
+        let cgroups = Cgroups::create(&name);
+        let console = fs::File::create(dir.path().join("console"))?;
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--pdeathsig", "KILL", "--", "sh", "-c", ENTER, "sh"])
+            .args(&cgroups.0)
+            .args(["--", "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--settings=no"])
+            .args(["--notify-ready=yes", "--console=read-only", "--private-network", "--resolv-conf=off"])
+            .args(["--timezone=off", "--link-journal=no", "--bind-ro=/usr", "--boot"])
+            .arg(format!("--machine={name}"))
+            .arg("--directory")
+            .arg(dir.path().join("root"));
+        let nspawn = command
+            .env("NOTIFY_SOCKET", dir.path().join("notify"))
+            .stdin(Stdio::null())
+            .stdout(console.try_clone()?)
+            .stderr(console)
+            .spawn()?;
+        let mut host = Self { dir, nspawn, leader: None, _cgroups: cgroups };
+        host.wait_until_ready(&notify)?;
+        Ok(host)
+    }
+
+    /// Reads what nspawn tells: first who the container's process 1 is, then that it is up.
+    fn wait_until_ready(&mut self, notify: &UnixDatagram) -> io::Result<()> {
+        let start = Instant::now();
+        let mut buffer = [0; 4096];
+        while start.elapsed() < BOOT_LIMIT {
+            let length = match notify.recv(&mut buffer) {
+                Ok(length) => length,
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                    if self.nspawn.try_wait()?.is_some() {
+                        break;
+                    }
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            for line in String::from_utf8_lossy(&buffer[..length]).lines() {
+                if let Some(pid) = line.strip_prefix("X_NSPAWN_LEADER_PID=") {
+                    self.leader = pid.parse().ok().and_then(Pid::from_raw);
+                }
+                if line == "READY=1" && self.leader.is_some() {
+                    return Ok(());
+                }
+            }
+        }
+        Err(io::Error::other(format!("the test host doesn't come up:\n{}", self.console())))
+    }
+
+    /// Its process 1, as this machine numbers it.
+    #[must_use]
+    pub fn leader(&self) -> i32 {
+        self.leader.map_or(0, |pid| pid.as_raw_nonzero().get())
+    }
+
+    /// What it said on its console.
+    #[must_use]
+    pub fn console(&self) -> String {
+        fs::read(self.dir.path().join("console"))
+            .map(|text| String::from_utf8_lossy(&text).into_owned())
+            .unwrap_or_default()
+    }
+
+    /// Where a path of the host, mounts of its own included, is for this process.
+    #[must_use]
+    pub fn path(&self, inside: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root", self.leader())).join(inside.trim_start_matches('/'))
+    }
+
+    /// Writes a file on the host, parents included.
+    pub fn write(&self, inside: &str, text: &str) -> &Self {
+        let path = self.path(inside);
+        fs::create_dir_all(path.parent().expect("a file has a parent")).expect("the host is writable");
+        fs::write(path, text).expect("the host is writable");
+        self
+    }
+
+    /// Runs a script on the host to its end, as root.
+    #[must_use]
+    pub fn sh(&self, script: &str) -> Ran {
+        let leader = self.leader().to_string();
+        let output = Command::new("nsenter")
+            .args(["--target", &leader, "--mount", "--uts", "--ipc", "--net", "--pid"])
+            .args(["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C"])
+            .args(["sh", "-c", script])
+            .stdin(Stdio::null())
+            .output()
+            .expect("nsenter runs");
+        Ran::new(&output)
+    }
+
+    /// The last lines of the host's journal, for a test that fails.
+    #[must_use]
+    pub fn journal(&self) -> String {
+        self.sh("journalctl --no-pager -o short-monotonic -n 60").stdout
+    }
+}
+
+impl Drop for TestHost {
+    fn drop(&mut self) {
+        // The kernel kills all the others with the first process; nspawn cleans up after it.
+        let killed = self.leader.is_some_and(|leader| kill_process(leader, Signal::KILL).is_ok());
+        if !killed {
+            let _ = self.nspawn.kill();
+        }
+        let _ = self.nspawn.wait();
+    }
+}
+
+/// Enters control groups, then goes on.
+const ENTER: &str =
+    "while [ \"$1\" != -- ]; do echo 0 > \"$1/cgroup.procs\"; shift; done; shift; exec \"$@\"";
+
+/// The little that a machine needs to boot.
+fn furnish(root: &Path) -> io::Result<()> {
+    for name in ["usr", "etc/systemd/system", "proc", "sys", "dev", "run", "tmp", "var/lib", "root"] {
+        fs::create_dir_all(root.join(name))?;
+    }
+    for name in ["bin", "sbin", "lib", "lib64"] {
+        symlink(Path::new("usr").join(name), root.join(name))?;
+    }
+    let write = |name: &str, text: &str| fs::write(root.join("etc").join(name), text);
+    write("os-release", "ID=rootbuild-test-host\nVERSION_ID=1\n")?;
+    write("machine-id", "")?;
+    write("hostname", "testhost\n")?;
+    write("nsswitch.conf", "passwd: files systemd\ngroup: files systemd\nhosts: files\n")?;
+    write("passwd", "root:x:0:0:root:/root:/bin/sh\nmessagebus:x:990:990::/:/usr/sbin/nologin\n")?;
+    write("group", "root:x:0:\nmessagebus:x:990:\nsystemd-journal:x:991:\ntty:x:5:\n")?;
+    let target = "[Unit]\nRequires=basic.target\nAfter=basic.target\nWants=dbus.socket\n";
+    write("systemd/system/default.target", target)?;
+    // What only slows the boot of a machine without disks, devices and users.
+    for unit in [
+        "systemd-sysusers.service",
+        "systemd-udevd.service",
+        "systemd-udev-trigger.service",
+        "systemd-hwdb-update.service",
+        "systemd-journal-catalog-update.service",
+        "systemd-update-utmp.service",
+        "ldconfig.service",
+        "systemd-timesyncd.service",
+        "systemd-resolved.service",
+        "systemd-networkd.service",
+        "apt-daily.timer",
+        "e2scrub_all.timer",
+        "fstrim.timer",
+        "man-db.timer",
+    ] {
+        symlink("/dev/null", root.join("etc/systemd/system").join(unit))?;
+    }
+    Ok(())
+}
+
+/// Control groups of its own: `--keep-unit` would put every container into its caller's.
+#[derive(Debug)]
+struct Cgroups(Vec<PathBuf>);
+
+impl Cgroups {
+    fn create(name: &str) -> Self {
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let groups = own.lines().filter_map(|line| {
+            let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+            let mounts: &[&str] = match controllers {
+                "" => &["/sys/fs/cgroup/unified", "/sys/fs/cgroup"],
+                "name=systemd" => &["/sys/fs/cgroup/systemd"],
+                _ => return None,
+            };
+            let parents = mounts.iter().map(|mount| Path::new(mount).join(path.trim_start_matches('/')));
+            let mut parents = parents.filter(|parent| parent.join("cgroup.procs").exists());
+            let group = parents.next()?.join(name);
+            fs::create_dir(&group).ok().map(|()| group)
+        });
+        Self(groups.collect())
+    }
+}
+
+impl Drop for Cgroups {
+    fn drop(&mut self) {
+        // A group is empty a moment after its last process has died.
+        for group in &self.0 {
+            for _ in 0..100 {
+                if remove(group) {
+                    break;
+                }
+                sleep(Duration::from_millis(10));
+            }
+        }
+    }
+}
+
+fn remove(group: &Path) -> bool {
+    for entry in fs::read_dir(group).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove(&entry.path());
+        }
+    }
+    fs::remove_dir(group).is_ok() || !group.exists()
+}
