@@ -6,6 +6,8 @@ pub mod definition;
 pub mod engine;
 pub mod event;
 pub mod exit;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod generation;
 pub mod host;
 pub mod logs;

@@ -6,7 +6,10 @@
 pub mod digest;
 pub mod durable;
 pub mod error;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod layer;
+pub mod limits;
 pub mod lock;
 pub mod objects;
 pub mod records;
@@ -19,6 +22,7 @@ mod trees;
 pub use digest::{Digest, KeyHasher};
 pub use error::{Error, Result};
 pub use layer::{Input, LayerKey, Record};
+pub use limits::{Exceeded, Limit, Limits};
 pub use lock::{Holder, Lock};
 pub use remove::remove_tree;
 pub use staging::Staging;

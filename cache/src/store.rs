@@ -25,6 +25,7 @@ use rustix::fs::{Access, OFlags};
 
 use crate::durable;
 use crate::error::{Error, Result};
+use crate::limits::Limits;
 use crate::objects::Pending;
 use crate::staging;
 
@@ -57,6 +58,7 @@ const LAYOUT: [(&str, u32); 13] = [
 #[derive(Debug, Clone)]
 pub struct Store {
     inner: Arc<Inner>,
+    limits: Limits,
 }
 
 #[derive(Debug)]
@@ -105,13 +107,26 @@ impl Store {
 
     fn of(dir: PathBuf, read_only: bool) -> Self {
         let inner = Inner { dir, read_only, pending: Mutex::default(), syncing: Mutex::default() };
-        Self { inner: Arc::new(inner) }
+        Self { inner: Arc::new(inner), limits: Limits::default() }
     }
 
     /// The store's directory, absolute.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.inner.dir
+    }
+
+    /// The same store, which takes roots that are within these limits.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// How much a root may hold that comes into the store.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// Fails when the store was opened for reading only.

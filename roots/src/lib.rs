@@ -10,6 +10,8 @@ pub mod cancel;
 pub mod capture;
 pub mod checkout;
 mod fd;
+#[doc(hidden)]
+pub mod fuzz;
 mod normal;
 pub mod packages;
 pub mod process;

@@ -11,9 +11,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::{Bench, assert_same, privileged};
-use rootbuild_cache::{Entry, Kind, Meta, Tree};
+use rootbuild_cache::{Entry, Exceeded, Kind, Limit, Meta, Tree};
 use rootbuild_roots::Cancel;
-use rootbuild_roots::capture::{CaptureError, MAX_DEPTH, capture_directory};
+use rootbuild_roots::capture::{CaptureError, capture_directory};
 use rootbuild_roots::checkout::{CheckoutError, checkout};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 
@@ -75,12 +75,12 @@ fn beyond_the_greatest_depth_a_root_is_refused() {
     let bench = Bench::new();
     let root = bench.make_dir("root");
     let mut at = rustix::fs::open(&root, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
-    for _ in 0..=MAX_DEPTH {
+    for _ in 0..=Limit::Depth.most() {
         rustix::fs::mkdirat(&at, "d", Mode::from_raw_mode(0o700)).unwrap();
         at = rustix::fs::openat(&at, "d", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
     }
     let captured = capture_directory(&bench.store, &root, &Cancel::new());
-    assert!(matches!(captured, Err(CaptureError::TooDeep { .. })), "{captured:?}");
+    assert!(matches!(captured, Err(CaptureError::Limit(Exceeded { limit: Limit::Depth, .. }))), "{captured:?}");
     rootbuild_cache::remove_tree(&root).unwrap();
 }
 

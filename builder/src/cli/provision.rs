@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use rootbuild_cache::Store;
+use rootbuild_cache::{Limit, Store};
 use rootbuild_roots::{Cancel, working};
 use serde_json::{Value, json};
 
@@ -56,9 +56,22 @@ pub struct Arguments {
     #[arg(long, env = "ROOTBUILD_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
     pub offline: bool,
 
+    /// Allow a root more (or less) of something than `[limits]` in the definition says
+    #[arg(long = "limit", value_name = "NAME=VALUE", env = "ROOTBUILD_LIMITS", value_delimiter = ',', value_parser = limit)]
+    pub limits: Vec<(Limit, u64)>,
+
     /// Where bases come from.
     #[command(flatten)]
     pub mirror: Mirroring,
+}
+
+/// `file_size=70G`
+fn limit(text: &str) -> Result<(Limit, u64), String> {
+    let known = || Limit::all().map(Limit::name).collect::<Vec<_>>().join(", ");
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE, as in `file_size=70G`")?;
+    let limit = Limit::named(name.trim()).ok_or_else(|| format!("limits are {}", known()))?;
+    let value = limit.parse(value.trim()).map_err(|expected| format!("`{name}` must be {expected}"))?;
+    Ok((limit, value))
 }
 
 /// Runs the command.
@@ -72,7 +85,9 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
         super::lock::require(&definition, &names)?;
     }
     super::require_root("rootbuild provision")?;
-    let store = global.store()?;
+    let given = arguments.limits.iter().copied();
+    let limits = given.fold(definition.limits, |limits, (limit, value)| limits.with(limit, value));
+    let store = global.store()?.with_limits(limits);
     super::owned(&store, &definition, &names)?;
     let logs = Arc::new(Logs::new(store.dir()));
     let sink = sinks(global, &names, &logs)?;

@@ -33,6 +33,8 @@ pub struct Definition {
     pub bases: Vec<Base>,
     /// `[ansible]`; always there when a root has playbooks.
     pub ansible: Option<Ansible>,
+    /// `[limits]`: how much a root may hold.
+    pub limits: rootbuild_cache::Limits,
     /// The roots, in the order of the file; at least one.
     pub roots: Vec<Root>,
     /// What was read, for errors that are met later.

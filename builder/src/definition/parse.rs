@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use rootbuild_cache::{Limit, Limits};
 use rootbuild_playbooks::run::Services;
 use rootbuild_playbooks::toolchain::PINNED;
 use rootbuild_roots::base::rpm::Bootstrap;
@@ -16,7 +17,7 @@ use super::table::{Fields, did_you_mean, in_order, list, type_name};
 use super::validate::{self, Files, Links};
 use super::{Definition, DefinitionError, vars};
 
-const SECTIONS: &[&str] = &["base", "ansible", "root"];
+const SECTIONS: &[&str] = &["base", "ansible", "limits", "root"];
 
 /// The sources, each with the keys that go with it.
 const SOURCES: &[(&str, &[&str])] = &[
@@ -43,9 +44,9 @@ pub(super) fn parse(source: Source) -> Result<Definition, DefinitionError> {
     let parsed = Parser { dir: &dir, problems: &problems, project }.document(document.as_ref());
     let diagnostics = problems.into_sorted();
     match parsed {
-        Some((bases, ansible, mut roots)) if diagnostics.is_empty() => {
+        Some((bases, ansible, limits, mut roots)) if diagnostics.is_empty() => {
             super::repos::complete(&mut roots, &bases, &source.path);
-            Ok(Definition { path: source.path.to_path_buf(), dir, bases, ansible, roots, source })
+            Ok(Definition { path: source.path.to_path_buf(), dir, bases, ansible, limits, roots, source })
         }
         _ => Err(DefinitionError { diagnostics }),
     }
@@ -101,7 +102,7 @@ fn header_line(text: &str, offset: usize) -> Option<(usize, &str)> {
     found
 }
 
-type Parsed = (Vec<Base>, Option<Ansible>, Vec<Root>);
+type Parsed = (Vec<Base>, Option<Ansible>, Limits, Vec<Root>);
 
 struct Parser<'a> {
     dir: &'a Path,
@@ -131,6 +132,7 @@ impl Parser<'_> {
         let mut links = Links::default();
         let (mut bases, mut roots) = (Vec::new(), Vec::new());
         let mut ansible = None;
+        let mut limits = Limits::default();
         for (key, value) in in_order(document) {
             match key.as_ref().as_ref() {
                 "base" => {
@@ -145,6 +147,7 @@ impl Parser<'_> {
                     links.ansible = true;
                     ansible = self.ansible(self.at(key), value);
                 }
+                "limits" => limits = self.limits(self.at(key), value),
                 unknown => {
                     let near = nearest(unknown, SECTIONS.iter().copied());
                     let hint = near.map_or_else(
@@ -165,7 +168,7 @@ impl Parser<'_> {
             );
         }
         validate::links(&links, self.problems);
-        Some((bases, ansible, roots))
+        Some((bases, ansible, limits, roots))
     }
 
     /// `[base.NAME]` and `[root.NAME]`: one table per name, in order.
@@ -306,6 +309,24 @@ impl Parser<'_> {
         let strip_components = fields.number("strip_components", 255).unwrap_or(0);
         let devices = fields.bool("devices").unwrap_or(false);
         Some(ArchiveBase { file: file?, sha256, strip_components, devices })
+    }
+
+    /// What isn't written is as it is by default.
+    fn limits(&self, span: At, value: &Spanned<DeValue<'_>>) -> Limits {
+        let mut limits = Limits::default();
+        let DeValue::Table(table) = value.as_ref() else {
+            let message = format!("`limits` must be a table, not {}", type_name(value.as_ref()));
+            self.problems.add(self.at(value), message, Some("write it as a section: `[limits]`".to_owned()));
+            return limits;
+        };
+        let fields = Fields::new("[limits]".to_owned(), span, table, self.problems);
+        for limit in Limit::all() {
+            if let Some(value) = fields.limit(limit) {
+                limits = limits.with(limit, value);
+            }
+        }
+        fields.finish(|_| None);
+        limits
     }
 
     fn ansible(&self, span: At, value: &Spanned<DeValue<'_>>) -> Option<Ansible> {

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
+use rootbuild_cache::Limit;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -199,6 +200,30 @@ impl<'a, 'i> Fields<'a, 'i> {
             self.problem(self.at(&value.span()), message, None);
         }
         number
+    }
+
+    /// The value of a limit: a number, or a text with a unit.
+    pub(super) fn limit(&self, limit: Limit) -> Option<u64> {
+        let key = limit.name();
+        let value = self.get(key)?;
+        let text = match value.as_ref() {
+            DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix())
+                .map_or_else(|_| integer.to_string(), |number| number.to_string()),
+            DeValue::String(text) if limit.is_bytes() => text.to_string(),
+            _ => {
+                self.wrong_type(key, &limit.expected(), value, None);
+                return None;
+            }
+        };
+        limit.parse(&text).map_or_else(
+            |expected| {
+                let message =
+                    format!("`{key}` in `{}` must be {expected}, not `{}`", self.title, text.escape_debug());
+                self.problem(self.at(&value.span()), message, None);
+                None
+            },
+            Some,
+        )
     }
 
     /// One word out of a few.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rootbuild_roots::base::archive::{Keyed, Limits};
+use rootbuild_roots::base::archive::Keyed;
 use rootbuild_roots::base::rpm::Written;
 use rootbuild_roots::base::{ArchiveBase, BaseSource, DebianBase, RpmBase};
 
@@ -31,7 +31,7 @@ pub fn source(base: &Base, definition: &Path) -> Box<dyn BaseSource> {
             sha256: value(&archive.sha256),
             strip_components: archive.strip_components,
             devices: archive.devices,
-            limits: Limits::default(),
+            limits: None,
             keyed: Keyed::default(),
         }),
         BaseKind::Root(root) => unreachable!("base `{}` is the tree of root `{}`", base.name, root.value),

@@ -6,6 +6,7 @@ use std::io;
 use rootbuild_cache::Error as StoreError;
 use rootbuild_playbooks::run::RunError;
 use rootbuild_roots::base::BaseError;
+use rootbuild_roots::capture::CaptureError;
 use rootbuild_roots::publish::PublishError;
 use rootbuild_roots::sandbox::{Network, SandboxError};
 use rootbuild_roots::working::WorkingError;
@@ -257,6 +258,9 @@ fn network_hint(root: &Root, error: &StepError) -> Option<String> {
 fn system_hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     let mut next = Some(error);
     while let Some(error) = next {
+        if let Some(CaptureError::Limit(exceeded)) = error.downcast_ref() {
+            return Some(exceeded.hint());
+        }
         if let Some(error) = error.downcast_ref::<io::Error>() {
             return match error.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {

@@ -127,6 +127,23 @@ impl Agent {
         }
     }
 
+    /// Takes what an agent may say, whatever was asked.
+    pub(super) fn fuzz(said: &[u8]) -> io::Result<()> {
+        let (stream, mut other) = UnixStream::pair()?;
+        stream.set_nonblocking(true)?;
+        other.set_nonblocking(true)?;
+        // As much as the socket takes.
+        let _ = other.write(said)?;
+        other.shutdown(std::net::Shutdown::Write)?;
+        let mut agent = Self { stream, buffer: Vec::new(), pristine: None };
+        let mut head = Vec::new();
+        wire::frame(&mut head, Kind::Exec, b"{}");
+        if let Ended::Answer(answer) = agent.converse(head, &mut || Ok(None), None)? {
+            let _ = (answer.is_finished(), answer.encode());
+        }
+        agent.look().map(drop)
+    }
+
     fn converse(
         &mut self,
         head: Vec<u8>,

@@ -18,6 +18,8 @@ mod ahead;
 mod answer;
 mod broker;
 mod checkpoint;
+#[doc(hidden)]
+pub mod fuzz;
 mod inner;
 mod journal;
 mod live;

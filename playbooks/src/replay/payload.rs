@@ -110,6 +110,7 @@ fn entries(zip: &[u8]) -> Option<Vec<Entry<'_>>> {
     let count = short(zip, end + 10)?;
     let mut at = long(zip, end + 16)?;
     let mut entries = Vec::with_capacity(usize::from(count));
+    let mut total = 0;
     for _ in 0..count {
         if zip.get(at..at + 4)? != b"PK\x01\x02" {
             return None;
@@ -123,7 +124,13 @@ fn entries(zip: &[u8]) -> Option<Vec<Entry<'_>>> {
         }
         let skipped = usize::from(short(zip, local + 26)?) + usize::from(short(zip, local + 28)?);
         let data = local + 30 + skipped;
-        entries.push((names, method, zip.get(data..data.checked_add(size)?)?));
+        let data = zip.get(data..data.checked_add(size)?)?;
+        // Entries that share their data would make a small zip a long read.
+        total += data.len();
+        if total > zip.len() {
+            return None;
+        }
+        entries.push((names, method, data));
         at += 46 + usize::from(name) + usize::from(extra) + usize::from(comment);
     }
     Some(entries)

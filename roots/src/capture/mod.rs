@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rootbuild_cache::{Digest, Entry, Kind, Meta, Store, Tree};
+use rootbuild_cache::{Digest, Entry, Exceeded, Kind, Limit, Limits, Meta, Store, Tree};
 
 use crate::cancel::{Cancel, Cancelled};
 use scan::{Found, What};
@@ -21,10 +21,6 @@ use scan::{Found, What};
 pub(crate) use known::Known;
 pub(crate) use overlay::Shown;
 pub(crate) use xattrs::belongs;
-
-/// How many directories may lie within each other. Far beyond what any tool's paths can name
-/// (`PATH_MAX` is 4,096 bytes), and a bound for the memory that all the paths take.
-pub const MAX_DEPTH: usize = 4096;
 
 /// A directory couldn't be captured.
 #[derive(Debug, thiserror::Error)]
@@ -54,12 +50,9 @@ pub enum CaptureError {
         /// What.
         path: PathBuf,
     },
-    /// Directories lie deeper than [`MAX_DEPTH`].
-    #[error("directories lie more than {MAX_DEPTH} deep below `{}`", path.display())]
-    TooDeep {
-        /// The root.
-        path: PathBuf,
-    },
+    /// There is more than a limit allows.
+    #[error(transparent)]
+    Limit(#[from] Exceeded),
     /// An overlay was mounted with `metacopy=on`: this file's content isn't in the upper side.
     #[error("`{}` is a copy of metadata only: the overlay must be mounted with `metacopy=off`", path.display())]
     Metacopy {
@@ -140,6 +133,7 @@ pub(crate) fn upper_side(
 #[derive(Debug)]
 pub(crate) struct UpperSide {
     found: Vec<Found>,
+    limits: Limits,
     /// For messages.
     path: PathBuf,
 }
@@ -154,13 +148,20 @@ pub(crate) fn scan_upper(
     let mut found = scan::scan(store, upper, Some(known), cancel)?;
     // The scan's own order is another each time; a file of several names stays before the others.
     found.sort_by(|a, b| (a.is_again(), &a.path).cmp(&(b.is_again(), &b.path)));
-    Ok(UpperSide { found, path: upper.to_owned() })
+    Ok(UpperSide { found, limits: *store.limits(), path: upper.to_owned() })
 }
 
 impl UpperSide {
     /// The merged view over `lower`.
     pub(crate) fn merge(&self, lower: &Tree) -> Result<Captured, CaptureError> {
         let (entries, shown) = overlay::merge(lower, &self.found, &self.path)?;
+        let place = || self.path.display().to_string();
+        self.limits.check(Limit::Entries, entries.len() as u64, place)?;
+        let total = entries.iter().fold(0u64, |sum, entry| match entry.kind {
+            Kind::File { size, .. } => sum.saturating_add(size),
+            _ => sum,
+        });
+        self.limits.check(Limit::TotalSize, total, place)?;
         let tree = Tree::from_entries_like(lower, entries)?;
         Ok(Captured { tree, sockets: sockets(&self.found), shown })
     }

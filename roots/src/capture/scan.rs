@@ -9,14 +9,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rayon::Scope;
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 
-use rootbuild_cache::{Kind, Meta, Mtime, Store};
+use rootbuild_cache::limits::Sums;
+use rootbuild_cache::{Kind, Limit, Meta, Mtime, Store};
 
 use super::known::{Known, KnownFile};
 use super::xattrs::{self, Marks};
-use super::{CaptureError, MAX_DEPTH};
+use super::CaptureError;
 use crate::cancel::Cancel;
 use crate::fd::{self, Dir, Stat, Xattrs};
 
@@ -75,6 +76,7 @@ pub(super) fn scan(
         found: Mutex::default(),
         now: Mutex::default(),
         seen: Mutex::default(),
+        sums: Sums::default(),
         error: Mutex::default(),
         stop: AtomicBool::new(false),
     };
@@ -111,6 +113,7 @@ struct Scan<'a> {
     now: Mutex<Known>,
     /// Files of several names that somebody has taken on.
     seen: Mutex<HashSet<(u64, u64)>>,
+    sums: Sums,
     error: Mutex<Option<CaptureError>>,
     stop: AtomicBool,
 }
@@ -153,14 +156,14 @@ impl<'a> Scan<'a> {
     where
         'a: 's,
     {
-        if dir.depth() > MAX_DEPTH {
-            return Err(CaptureError::TooDeep { path: self.root.to_owned() });
-        }
+        let limits = self.store.limits();
+        limits.check(Limit::Depth, dir.depth() as u64, || self.root.display().to_string())?;
         let fd = dir.fd().map_err(self.error(dir, b""))?;
         let (meta, marks) = self.metadata(&fd, None, stat).map_err(self.error(dir, b""))?;
         let listed = fd::children(&fd).map_err(self.error(dir, b""))?;
         let hidden = marks.xattr_whiteouts;
         let path = dir.path();
+        self.count(dir, b"", path.len(), &meta, 0, 0)?;
         let what = What::Entry { kind: Kind::Directory, file: None };
         lock(&self.found).push(Found { path, meta, what, marks });
         if self.known.is_some() {
@@ -210,6 +213,11 @@ impl<'a> Scan<'a> {
                 continue;
             }
             newest = newest.max(stat.ctime);
+            if stat.kind == FileType::RegularFile {
+                // Told before the file is read: it may have no end.
+                let limits = self.store.limits();
+                limits.check(Limit::FileSize, stat.size, || self.shown(dir, name).display().to_string())?;
+            }
             let (meta, marks, what) = match stat.kind {
                 FileType::RegularFile => match self.known_file(&stat) {
                     Some(known) => known,
@@ -223,6 +231,13 @@ impl<'a> Scan<'a> {
             {
                 files.push((stat.id, KnownFile::new(&stat, meta.xattrs.clone(), *object)));
             }
+            let (content, target) = match &what {
+                What::Entry { kind: Kind::File { size, .. }, .. } => (*size, 0),
+                What::Entry { kind: Kind::Symlink { target }, .. } => (0, target.len()),
+                _ => (0, 0),
+            };
+            let length = path.len() + usize::from(!path.is_empty()) + name.len();
+            self.count(dir, name, length, &meta, target, content)?;
             found.push(Found { path: fd::join(&path, name), meta, what, marks });
         }
         lock(&self.found).append(&mut found);
@@ -232,6 +247,22 @@ impl<'a> Scan<'a> {
             now.newest = now.newest.max(newest);
         }
         Ok(())
+    }
+
+    /// Counts a name whose path has `path` bytes.
+    fn count(
+        &self,
+        dir: &Dir,
+        name: &[u8],
+        path: usize,
+        meta: &Meta,
+        target: usize,
+        content: u64,
+    ) -> Result<(), CaptureError> {
+        let attributes: usize = meta.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let bytes = (path as u64, attributes as u64, target as u64);
+        let place = || self.shown(dir, name).display().to_string();
+        Ok(self.sums.add(self.store.limits(), bytes, content, place)?)
     }
 
     /// A file of which all is known, its content in the store.
@@ -337,13 +368,11 @@ fn meta(stat: &Stat, xattrs: Xattrs) -> Meta {
     Meta { mode: stat.mode, uid: stat.uid, gid: stat.gid, mtime: stat.mtime, xattrs }
 }
 
-/// Opens a regular file for reading. `O_NONBLOCK` so that not even a FIFO put there a moment ago
-/// can hang us.
+/// Opens a regular file for reading; not even a FIFO put there a moment ago can hang us.
 fn open_file(dir: &fd::DirFd<'_>, name: &[u8]) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     // Reading shouldn't write; but only the owner may ask for that.
-    let opened = match rustix::fs::openat(dir, name, flags | OFlags::NOATIME, Mode::empty()) {
-        Err(Errno::PERM) => rustix::fs::openat(dir, name, flags, Mode::empty()),
+    let opened = match fd::open_file(dir, name, OFlags::RDONLY | OFlags::NOATIME) {
+        Err(Errno::PERM) => fd::open_file(dir, name, OFlags::RDONLY),
         done => done,
     };
     Ok(File::from(opened?))

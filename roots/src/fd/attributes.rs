@@ -3,7 +3,7 @@
 use std::io;
 
 use rustix::fd::{AsFd, AsRawFd};
-use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use rootbuild_cache::{Meta, Mtime};
@@ -130,8 +130,13 @@ pub(crate) fn set_metadata(
                 }
             }
             if !symlink {
-                // `name` was made by us a moment ago and is no link.
-                rustix::fs::chmodat(&file, name, mode, AtFlags::empty())?;
+                // A device or FIFO of ours, unless somebody has put a link in its place.
+                let held = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let held = rustix::fs::openat(&file, name, held, Mode::empty())?;
+                if super::stat(&held)?.kind == FileType::Symlink {
+                    return Err(Errno::LOOP.into());
+                }
+                rustix::fs::chmod(format!("/proc/self/fd/{}", held.as_raw_fd()), mode)?;
             }
         }
     }

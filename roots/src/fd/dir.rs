@@ -143,16 +143,44 @@ impl Drop for Dir {
     }
 }
 
+/// What no name in a root may do: lead up, through a link, or onto another file system.
+const RESOLVE: ResolveFlags = ResolveFlags::BENEATH
+    .union(ResolveFlags::NO_SYMLINKS)
+    .union(ResolveFlags::NO_MAGICLINKS)
+    .union(ResolveFlags::NO_XDEV);
+
+/// Opens one name; what is mounted there isn't the root's (`EXDEV`).
+fn open_at(parent: impl AsFd, name: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    loop {
+        match rustix::fs::openat2(&parent, name, flags, Mode::empty(), RESOLVE) {
+            // A rename elsewhere came between.
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            // Older kernels and some container policies don't know openat2.
+            Err(Errno::NOSYS | Errno::PERM) => {
+                let fd = rustix::fs::openat(&parent, name, flags, Mode::empty())?;
+                let mounted = name != b"." && super::stat(&fd).is_ok_and(|stat| stat.mount_root);
+                return if mounted { Err(Errno::XDEV) } else { Ok(fd) };
+            }
+            done => return done,
+        }
+    }
+}
+
 fn open_directory(parent: impl AsFd, name: &[u8]) -> io::Result<OwnedFd> {
-    Ok(rustix::fs::openat(parent, name, FLAGS, Mode::empty())?)
+    open_at(parent, name, FLAGS).map_err(|error| match error {
+        Errno::XDEV => io::Error::new(io::ErrorKind::ResourceBusy, "something is mounted there"),
+        error => error.into(),
+    })
+}
+
+/// Opens the file `name` in a directory with these flags and those that keep a FIFO, a terminal, a link or
+/// a mount from doing harm. Whether it is a regular file the caller has to see, before and after.
+pub(crate) fn open_file(dir: impl AsFd, name: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    open_at(dir, name, flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC)
 }
 
 /// Opens the directory at `path` below `top`; neither links nor mounts lead anywhere.
 pub(crate) fn open_beneath(top: BorrowedFd<'_>, path: &[u8]) -> io::Result<OwnedFd> {
-    const RESOLVE: ResolveFlags = ResolveFlags::BENEATH
-        .union(ResolveFlags::NO_SYMLINKS)
-        .union(ResolveFlags::NO_MAGICLINKS)
-        .union(ResolveFlags::NO_XDEV);
     let mut opened = open_directory(top, b".")?;
     let mut rest = path;
     while !rest.is_empty() {
@@ -160,6 +188,7 @@ pub(crate) fn open_beneath(top: BorrowedFd<'_>, path: &[u8]) -> io::Result<Owned
         opened = match rustix::fs::openat2(&opened, piece, FLAGS, Mode::empty(), RESOLVE) {
             Ok(fd) => fd,
             // Older kernels and some container policies don't know openat2.
+            Err(Errno::AGAIN | Errno::INTR) => continue,
             Err(Errno::NOSYS | Errno::PERM) => {
                 let mut names = piece.split(|byte| *byte == b'/');
                 names.try_fold(opened, open_directory)?

@@ -16,7 +16,7 @@ use rustix::fs::{AtFlags, FileType, Statx, StatxAttributes, StatxFlags, StatxTim
 pub(crate) use attributes::{Xattrs, get_xattr, list_xattrs, remove_xattr, set_metadata, set_times};
 pub(crate) use clock::settle;
 pub(crate) use copy::Copier;
-pub(crate) use dir::{Dir, DirFd, children, open_beneath};
+pub(crate) use dir::{Dir, DirFd, children, open_beneath, open_file};
 pub(crate) use pool::{Work, in_pool};
 pub(crate) use remove::{remove, remove_children};
 

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use rustix::fd::AsFd;
-use rustix::fs::{AtFlags, FileType, IFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, IFlags, OFlags};
 use rustix::io::Errno;
 
 use super::Dir;
@@ -82,10 +82,9 @@ fn unlink(dir: &impl AsFd, name: &[u8], flags: AtFlags) -> io::Result<()> {
         done => return Ok(done?),
     }
     let _ = thaw(dir);
-    let open = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let flagged = |stat: super::Stat| matches!(stat.kind, FileType::RegularFile | FileType::Directory);
     if super::stat_at(dir, name).is_ok_and(flagged)
-        && let Ok(file) = rustix::fs::openat(dir, name, open, Mode::empty())
+        && let Ok(file) = super::open_file(dir, name, OFlags::RDONLY)
     {
         let _ = thaw(&file);
     }

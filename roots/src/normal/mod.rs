@@ -7,6 +7,7 @@
 //! The content is the root's and may be hostile: what isn't understood in full is left as it is.
 
 mod bdb;
+mod fuzz;
 mod header;
 mod left_over;
 mod sqlite;
@@ -17,10 +18,12 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, OFlags};
 
 use crate::fd::{self, Dir};
 
+#[doc(hidden)]
+pub use fuzz::fuzz;
 pub(crate) use left_over::{unequal, write_unequal};
 
 /// Bigger ones are left as they are; EL7's largest has some tens of megabytes.
@@ -120,7 +123,7 @@ fn one(dir: &Arc<Dir>, name: &[u8], format: Format) -> io::Result<()> {
     let mtime = fd::stat(&file)?.mtime;
     file.write_all_at(&made, 0)?;
     file.set_len(made.len() as u64)?;
-    fd::set_times(dir.fd()?, Some(name), mtime)?;
+    fd::set_times(&file, None, mtime)?;
     if matches!(format, Format::RpmSqlite | Format::DnfHistory) {
         let time = fd::stat(dir.fd()?)?.mtime;
         for name in beside {
@@ -141,8 +144,8 @@ fn read(dir: &Arc<Dir>, name: &[u8]) -> io::Result<Option<(File, Vec<u8>)>> {
     if !fd::stat_if_there(dir.fd()?, name)?.is_some_and(|stat| fits(&stat)) {
         return Ok(None);
     }
-    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let mut file = File::from(rustix::fs::openat(dir.fd()?, name, flags, Mode::empty())?);
+    // A file that is bound over it belongs to somebody else.
+    let mut file = File::from(fd::open_file(dir.fd()?, name, OFlags::RDWR)?);
     if !fits(&fd::stat(&file)?) {
         return Ok(None);
     }

@@ -5,8 +5,10 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, StatxFlags};
+use rustix::io::Errno;
 
 use crate::fd::Stat;
 
@@ -79,16 +81,14 @@ impl Users<'_> {
         if !target.is_absolute() {
             return Ok(false);
         }
-        match fs::metadata(link) {
-            Ok(found) => Ok(self.inodes.contains(&found.ino()) && self.is_device(found.dev())),
-            Err(error) if is_gone(&error) => Ok(false),
-            Err(error) => Err(error),
+        // What the kernel knows without asking: a file system in user space may never answer.
+        let flags = AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC;
+        match rustix::fs::statx(CWD, link, flags, StatxFlags::INO) {
+            Ok(found) => Ok(self.inodes.contains(&found.stx_ino)
+                && self.device == u64::from(found.stx_dev_major) << 32 | u64::from(found.stx_dev_minor)),
+            Err(Errno::NOENT | Errno::SRCH) => Ok(false),
+            Err(error) => Err(error.into()),
         }
-    }
-
-    fn is_device(&self, device: u64) -> bool {
-        let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-        self.device == u64::from(major) << 32 | u64::from(minor)
     }
 
     /// Whether a line of `maps` is about a file with the inode number of one of ours. Devices have other

@@ -45,7 +45,7 @@ impl Drop for MountPoint {
 fn lookup(dir: &Path) -> Option<(rustix::fd::OwnedFd, (FileType, i64))> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let top = rustix::fs::open(dir, flags, Mode::empty()).ok()?;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
     let etc = openat2(&top, "etc", flags, Mode::empty(), resolve).ok()?;
     let stat = statat(&etc, "resolv.conf", AtFlags::SYMLINK_NOFOLLOW).ok()?;
     Some((etc, (FileType::from_raw_mode(stat.st_mode), stat.st_size)))

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use rootbuild_cache::Limit;
+
 use super::names::show;
 
 /// An archive couldn't be unpacked.
@@ -106,6 +108,9 @@ pub enum Problem {
         /// The member before the one that was too much.
         last: Option<String>,
     },
+    /// The root would be more than a limit allows.
+    #[error(transparent)]
+    Exceeded(#[from] rootbuild_cache::Exceeded),
     /// One member isn't allowed, or makes no sense.
     #[error("the member `{member}` {refusal}")]
     Member {
@@ -251,7 +256,19 @@ impl Problem {
                     .to_owned()
             }
             Self::Truncated { .. } | Self::Damaged { .. } => "download or make it again".to_owned(),
-            Self::Limit { .. } => "is it what it should be? archives of roots have far less".to_owned(),
+            Self::Limit { what, .. } => {
+                let limit = match *what {
+                    "members" => Limit::ArchiveMembers,
+                    "bytes" => Limit::ArchiveSize,
+                    _ => Limit::ArchiveRatio,
+                };
+                format!(
+                    "is it what it should be? if so, say more in the definition, `[limits]` `{name}`, or in the \
+                     environment, ROOTBUILD_LIMITS={name}=…",
+                    name = limit.name()
+                )
+            }
+            Self::Exceeded(exceeded) => exceeded.hint(),
             Self::Trailing => "archives that were joined with `cat` must be joined with `tar -A` instead".to_owned(),
             Self::Member { refusal, .. } => return refusal.hint(),
             Self::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => {

@@ -35,6 +35,11 @@ impl<'a> Source<'a> {
         Ok(Self { file, at: 0, size, told: 0, hash: Sha256::new(), cancel, sink })
     }
 
+    /// The file's size in bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
     /// Reads what is left of the file, and gives its sha256 in hexadecimal digits.
     pub(super) fn digest(mut self) -> io::Result<String> {
         let mut buffer = vec![0; BUFFER];

@@ -6,6 +6,7 @@
 
 mod acl;
 mod error;
+mod fuzz;
 mod header;
 mod input;
 mod names;
@@ -25,13 +26,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use rootbuild_cache::{KeyHasher, LayerKey};
+use rootbuild_cache::{KeyHasher, LayerKey, Limit};
 
 use super::{BaseContext, BaseError, BaseSource};
 use crate::cancel::Cancel;
 use crate::progress::{StepEvent, StepSink};
 
 pub use error::{ArchiveError, Problem, Refusal};
+#[doc(hidden)]
+pub use fuzz::fuzz;
 
 use input::Source;
 use reader::Reader;
@@ -56,8 +59,8 @@ pub struct ArchiveBase {
     pub strip_components: u32,
     /// Whether device nodes are made. (Those below `/dev` are passed over in any case.)
     pub devices: bool,
-    /// How much the archive may hold.
-    pub limits: Limits,
+    /// How much the archive may hold; `None`: what the store's limits say.
+    pub limits: Option<Limits>,
     /// What the last key was made for.
     pub keyed: Keyed,
 }
@@ -97,12 +100,29 @@ pub struct Limits {
     pub bytes: u64,
     /// Most components of a name.
     pub depth: u32,
+    /// How many times as large it may become when it is decompressed; small archives may more.
+    pub ratio: u64,
+    /// What the root that comes out may be.
+    pub root: rootbuild_cache::Limits,
 }
 
 impl Default for Limits {
-    /// Five million members, 256 GiB, 256 directories deep.
     fn default() -> Self {
-        Self { entries: 5_000_000, bytes: 256 << 30, depth: 256 }
+        Self::of(&rootbuild_cache::Limits::default())
+    }
+}
+
+impl Limits {
+    /// Those of a store.
+    #[must_use]
+    pub fn of(limits: &rootbuild_cache::Limits) -> Self {
+        Self {
+            entries: limits.get(Limit::ArchiveMembers),
+            bytes: limits.get(Limit::ArchiveSize),
+            depth: u32::try_from(limits.get(Limit::Depth)).unwrap_or(u32::MAX),
+            ratio: limits.get(Limit::ArchiveRatio),
+            root: *limits,
+        }
     }
 }
 
@@ -137,7 +157,8 @@ impl BaseSource for ArchiveBase {
         (context.sink)(StepEvent::Phase(format!("unpacking {shown}")));
         let mut source =
             Source::new(&file, context.cancel, context.sink).map_err(BaseError::io("read", &self.file))?;
-        let unpacked = self.unpack(&mut source, root);
+        let limits = self.limits.unwrap_or_else(|| Limits::of(context.store.limits()));
+        let unpacked = self.unpack(&mut source, limits, root);
         context.cancel.check()?;
         let (unpacked, compression, tar_bytes) = unpacked.map_err(|problem| self.error(problem))?;
         if source.digest().map_err(BaseError::io("read", &self.file))? != digest {
@@ -177,11 +198,13 @@ impl ArchiveBase {
     fn unpack(
         &self,
         source: &mut Source<'_>,
+        limits: Limits,
         root: &Path,
     ) -> Result<(unpack::Unpacked, input::Compression, u64), Problem> {
+        let packed = source.size();
         let (input, compression) = input::open(source)?;
-        let mut reader = Reader::new(input, self.limits);
-        let unpacker = Unpacker::new(root, self).map_err(Problem::write(b"./"))?;
+        let mut reader = Reader::new(input, limits).packed(packed);
+        let unpacker = Unpacker::new(root, self, limits).map_err(Problem::write(b"./"))?;
         let unpacked = unpacker.run(&mut reader)?;
         Ok((unpacked, compression, reader.position()))
     }

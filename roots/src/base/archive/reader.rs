@@ -17,6 +17,8 @@ use super::names::show;
 use super::pax::Records;
 use super::sparse::{self, Described, Piece};
 
+/// Up to this size no archive is too large for what it is packed in.
+const RATIO_FROM: u64 = 256 << 20;
 /// Most bytes in the extended header of one member, and in those that count for all.
 const EXTENDED_MAX: u64 = 8 << 20;
 const GLOBAL_MAX: u64 = 16 << 10;
@@ -52,6 +54,8 @@ pub(super) enum Kind {
 pub(super) struct Reader<R> {
     input: R,
     limits: Limits,
+    /// The archive's size as a file, if it is known.
+    packed: Option<u64>,
     /// How many bytes and headers were read.
     position: u64,
     headers: u64,
@@ -74,7 +78,13 @@ struct Ahead {
 impl<R: Read> Reader<R> {
     pub(super) fn new(input: R, limits: Limits) -> Self {
         let global = Records::default();
-        Self { input, limits, position: 0, headers: 0, data: 0, padding: 0, global, last: None }
+        let packed = None;
+        Self { input, limits, packed, position: 0, headers: 0, data: 0, padding: 0, global, last: None }
+    }
+
+    /// Says how large the archive is as a file.
+    pub(super) fn packed(self, packed: u64) -> Self {
+        Self { packed: Some(packed), ..self }
     }
 
     /// The next member, `None` at the end of the archive (nothing but zeros follows there).
@@ -371,6 +381,12 @@ impl<R: Read> Reader<R> {
             > self.limits.bytes.saturating_add(self.limits.entries.saturating_mul(2 * BLOCK as u64))
         {
             return Err(self.limit("bytes", self.limits.bytes));
+        }
+        if let Some(packed) = self.packed
+            && self.position > RATIO_FROM
+            && self.position / packed.max(1) > self.limits.ratio
+        {
+            return Err(self.limit("times its size inside", self.limits.ratio));
         }
         Ok(filled)
     }

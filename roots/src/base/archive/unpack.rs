@@ -13,6 +13,7 @@ use rustix::fs::{AtFlags, Dev, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use rootbuild_cache::Meta;
+use rootbuild_cache::limits::Sums;
 
 use super::error::{Problem, Refusal};
 use super::names::{self, show};
@@ -41,6 +42,7 @@ pub(super) struct Unpacker {
     strip: u32,
     devices: bool,
     limits: Limits,
+    sums: Sums,
     /// The directory that the last member went to: most go where the one before went.
     parent: Option<(Vec<u8>, OwnedFd)>,
     /// Directories' owners, modes, times: given to them last, when nothing more is written there.
@@ -61,14 +63,15 @@ struct Image {
 
 impl Unpacker {
     /// `root` is the caller's own: its path may lead through links.
-    pub(super) fn new(root: &Path, base: &ArchiveBase) -> io::Result<Self> {
+    pub(super) fn new(root: &Path, base: &ArchiveBase, limits: Limits) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let top = rustix::fs::open(root, flags, Mode::empty())?;
         Ok(Self {
             top,
             strip: base.strip_components,
             devices: base.devices,
-            limits: base.limits,
+            limits,
+            sums: Sums::default(),
             parent: None,
             directories: BTreeMap::new(),
             skipped: HashSet::new(),
@@ -85,6 +88,7 @@ impl Unpacker {
             self.image.see(&member);
             let path = names::path(&member.name, self.strip, self.limits.depth);
             if let Some(path) = path.map_err(|refusal| Problem::member(&member.name, refusal))? {
+                self.count(&member, &path)?;
                 self.put(&member, &path, reader)?;
             }
         }
@@ -98,6 +102,18 @@ impl Unpacker {
         }
         self.finish()?;
         Ok(self.unpacked)
+    }
+
+    /// Counts what stays in memory, and on the disk, of a member.
+    fn count(&self, member: &Member, path: &[u8]) -> Result<(), Problem> {
+        let attributes: usize = member.meta.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let (target, content) = match &member.kind {
+            Kind::Symlink(target) | Kind::Hardlink(target) => (target.len(), 0),
+            Kind::File { size, .. } => (0, *size),
+            _ => (0, 0),
+        };
+        let bytes = (path.len() as u64, attributes as u64, target as u64);
+        Ok(self.sums.add(&self.limits.root, bytes, content, || show(&member.name))?)
     }
 
     fn put<R: Read>(&mut self, member: &Member, path: &[u8], reader: &mut Reader<R>) -> Result<(), Problem> {

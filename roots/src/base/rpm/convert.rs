@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
-use super::super::inroot::{exists_in, open_in};
+use super::super::inroot::{exists_in, is_same_outside, open_in};
 use super::super::{BaseContext, BaseError};
 use super::RpmError;
 use super::install::{self, Layout};
@@ -104,6 +104,10 @@ pub(super) fn read_found(path: &Path) -> io::Result<String> {
 
 /// What the host's rpm sees: a line for each package and key.
 fn host_sees(context: BaseContext<'_>, root: &Path) -> Result<String, BaseError> {
+    // rpm opens it from outside: a package's link may lead it to the host's own.
+    if !PLACES.iter().all(|place| is_same_outside(root, place)) {
+        return Err(RpmError::Database("links lead out of the root to another one".to_owned()).into());
+    }
     let mut query = process::tool("rpm");
     query.env("HOME", install::home(context, true)?).arg("--root").arg(root).args(["-qa", "--qf", NAMES]);
     let output = process::capture(query, b"", context.cancel, &|_| ())?;

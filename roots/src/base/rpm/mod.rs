@@ -14,6 +14,8 @@ mod bootstrap;
 mod convert;
 mod download;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 mod install;
 mod keys;
 mod lock;

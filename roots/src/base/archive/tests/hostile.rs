@@ -238,7 +238,8 @@ fn archives_that_are_cut_off_or_damaged_are_refused() {
 #[test]
 fn an_archive_can_not_hold_more_than_is_allowed() {
     let place = Place::new();
-    let base = ArchiveBase { limits: Limits { entries: 3, bytes: 2000, depth: 2 }, ..place.base("a.tar") };
+    let limits = Limits { entries: 3, bytes: 2000, depth: 2, ..Limits::default() };
+    let base = ArchiveBase { limits: Some(limits), ..place.base("a.tar") };
     let many = Tar::default().file("a", "").file("b", "").file("c", "").file("d", "").end();
     let problem = place.unpack_as(&base, &many).unwrap_err();
     assert_eq!(problem.to_string(), "it has more than 3 members after the member `c`");

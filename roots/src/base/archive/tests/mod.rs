@@ -61,7 +61,7 @@ impl Place {
             sha256: None,
             strip_components: 0,
             devices: false,
-            limits: Limits::default(),
+            limits: None,
             keyed: super::Keyed::default(),
         }
     }
@@ -72,8 +72,9 @@ impl Place {
     }
 
     fn unpack_as(&self, base: &ArchiveBase, archive: &[u8]) -> Result<(), Problem> {
-        let mut reader = Reader::new(Cursor::new(archive), base.limits);
-        let unpacker = Unpacker::new(&self.path("root"), base).expect("the root stands");
+        let limits = base.limits.unwrap_or_default();
+        let mut reader = Reader::new(Cursor::new(archive), limits);
+        let unpacker = Unpacker::new(&self.path("root"), base, limits).expect("the root stands");
         unpacker.run(&mut reader).map(|_| ())
     }
 

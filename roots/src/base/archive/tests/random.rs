@@ -94,8 +94,9 @@ proptest! {
         let source = Cursor::new(&bytes);
         if let Ok((input, _)) = super::super::input::open(source) {
             let base = place.base("a");
-            let unpacker = Unpacker::new(&place.path("root"), &base).expect("the root stands");
-            let _ = unpacker.run(&mut Reader::new(input, base.limits));
+            let limits = base.limits.unwrap_or_default();
+            let unpacker = Unpacker::new(&place.path("root"), &base, limits).expect("the root stands");
+            let _ = unpacker.run(&mut Reader::new(input, limits));
         }
     }
 
@@ -124,8 +125,9 @@ proptest! {
         let before = place.outside();
         if let Ok((input, _)) = super::super::input::open(Cursor::new(packed)) {
             let base = place.base("a");
-            let unpacker = Unpacker::new(&place.path("root"), &base).expect("the root stands");
-            let _ = unpacker.run(&mut Reader::new(input, base.limits));
+            let limits = base.limits.unwrap_or_default();
+            let unpacker = Unpacker::new(&place.path("root"), &base, limits).expect("the root stands");
+            let _ = unpacker.run(&mut Reader::new(input, limits));
         }
         prop_assert_eq!(place.outside(), before);
     }

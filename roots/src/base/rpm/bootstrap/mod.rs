@@ -20,11 +20,14 @@ use crate::progress::StepEvent;
 use crate::sandbox::{Bind, Console, Network, Nspawn, Sandbox, SandboxSpec};
 use crate::working::RootMount;
 
+mod fuzz;
 mod header;
 mod host;
 mod payload;
 pub(super) mod signature;
 mod unpack;
+
+pub use fuzz::fuzz;
 
 /// Runs in the bootstrap root.
 const SCRIPT: &str = include_str!("install.sh");

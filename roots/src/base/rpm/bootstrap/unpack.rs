@@ -31,6 +31,8 @@ const FILEFLAGS: u32 = 1037;
 /// A file that a package owns and doesn't hold.
 const GHOST: u32 = 1 << 6;
 
+/// Most bytes of a path.
+const PATH_MAX: usize = 4095;
 /// Most bytes of all files together.
 const BYTES_MAX: u64 = 64 << 30;
 /// How many dangling links may lead to each other.
@@ -85,7 +87,7 @@ pub(super) fn unpack(
 type Shape = (Vec<u8>, Option<Vec<u8>>);
 
 /// The links and directories that a package brings.
-fn listed(header: &Header) -> io::Result<Vec<Shape>> {
+pub(super) fn listed(header: &Header) -> io::Result<Vec<Shape>> {
     let (names, dirs) = (header.strings(BASENAMES)?, header.strings(DIRNAMES)?);
     let (indexes, modes) = (header.numbers(DIRINDEXES)?, header.numbers(FILEMODES)?);
     let (targets, flags) = (header.strings(FILELINKTOS)?, header.numbers(FILEFLAGS)?);
@@ -97,6 +99,10 @@ fn listed(header: &Header) -> io::Result<Vec<Shape>> {
         };
         if flags.get(at).is_some_and(|flags| flags & GHOST != 0) {
             continue;
+        }
+        // One long directory's name for many files would be more than there is memory.
+        if dir.len() + name.len() > PATH_MAX {
+            return Err(wrong("a name in its list of files is too long"));
         }
         let path = [*dir, *name].concat();
         match (FileType::from_raw_mode(*mode), targets.get(at)) {

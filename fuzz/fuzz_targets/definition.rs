@@ -1,0 +1,4 @@
+//! The definition.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rootbuild::fuzz::definition(data));
