@@ -3,7 +3,7 @@ SHELL := /bin/bash
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 STANDIN := target/standin
 
-.PHONY: demo test lint unit e2e bench standin install build clean
+.PHONY: demo test lint unit e2e bench fuzz standin install build clean
 
 ## Provision the example cluster, and show what came out.
 demo: install
@@ -30,6 +30,13 @@ bench: standin
 	@tools/install --bench
 	cargo build --release --package rootbuild
 	tests/bench/run
+
+## Each fuzz target for so many seconds, on the stable toolchain: `make fuzz SECONDS=60 TARGETS="tar tree"`. See docs/fuzzing.md.
+SECONDS := 600
+TARGETS := $(sort $(notdir $(wildcard fuzz/corpus/*)))
+fuzz:
+	@tools/install --fuzz
+	tools/fuzz $(SECONDS) $(TARGETS)
 
 install:
 	@tools/install
