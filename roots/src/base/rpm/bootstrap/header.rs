@@ -76,7 +76,7 @@ impl PackageFile {
 }
 
 impl Header {
-    fn read(reader: &mut impl Read) -> io::Result<Self> {
+    pub(super) fn read(reader: &mut impl Read) -> io::Result<Self> {
         let mut bytes = vec![0; 16];
         reader.read_exact(&mut bytes)?;
         let (entries, size) = (number(&bytes, 8), number(&bytes, 12));
