@@ -4,6 +4,7 @@
 //! <store>/                  0755
 //!   format                  "rootbuild-store 1\n"; written last, so its absence tells a killed creation
 //!   objects/xx/<62 hex>     0700, files 0400: contents by BLAKE3; may be secret
+//!   links/xx/<62 hex>       0700: files that checkouts share, with owner, mode, attributes and time
 //!   trees/xx/<62 hex>       0755, files 0644: listings of roots, by their Merkle digest
 //!   layers/xx/<62 hex>/<n>.json   0755, files 0644: records under a layer's key, the highest n newest
 //!   locks/<name>            0700: kernel locks
@@ -38,8 +39,9 @@ const UNFINISHED: &str = "rootbuild-store.unfinished";
 const SIGNATURE: &str = "rootbuild-store ";
 
 /// Directories of a store, and their modes.
-const LAYOUT: [(&str, u32); 13] = [
+const LAYOUT: [(&str, u32); 14] = [
     ("objects", 0o700),
+    ("links", 0o700),
     ("trees", 0o755),
     ("layers", 0o755),
     ("locks", 0o700),

@@ -1,29 +1,32 @@
 //! A tree becomes a directory.
 //!
-//! Three passes: everything but hardlinks, one task per directory (created 0700, so that nobody
-//! looks in before it is whole); hardlinks; then the directories' own owners, modes and times,
-//! deepest first, since filling a directory changes its time and a mode may forbid to go in.
+//! Directory by directory: what is in it is made, then it gets its own owner, mode and time (since filling
+//! it changes its time), and meanwhile others do the directories below. Hardlinks come last, since
+//! they reach across directories.
 
-use std::fs::File;
+mod maker;
+mod sharing;
+
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::Scope;
-use rayon::prelude::*;
 use rustix::fd::{AsFd, BorrowedFd};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode};
 use rustix::io::Errno;
 
 use rootbuild_cache::{Entry, Kind, Store, Tree};
 
 use crate::cancel::{Cancel, Cancelled};
-use crate::fd::{self, Copier, Dir, split};
+use crate::fd::{self, Dir, split};
+
+pub(crate) use maker::Maker;
+pub use sharing::{Areas, Fresh, Sharing};
 
 /// So many entries of one directory are worked on by one task.
-const CHUNK: usize = 64;
+const CHUNK: usize = 128;
 
 /// A tree couldn't be checked out.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +71,18 @@ pub enum CheckoutError {
 /// On an error, and when cancelled, what was written so far is left there: the caller throws the
 /// staging directory away that the target stands in.
 pub fn checkout(store: &Store, tree: &Tree, target: &Path, cancel: &Cancel) -> Result<(), CheckoutError> {
+    checkout_as(store, tree, target, Sharing::Private, cancel).map(|_| ())
+}
+
+/// [`checkout`] that may share files with other checkouts, as `sharing` says. What it had to make itself for
+/// that is returned.
+pub fn checkout_as(
+    store: &Store,
+    tree: &Tree,
+    target: &Path,
+    sharing: Sharing<'_>,
+    cancel: &Cancel,
+) -> Result<Fresh, CheckoutError> {
     let failed = |action, path: &Path| {
         let path = path.to_owned();
         move |source| CheckoutError::Io { action, path, source }
@@ -80,22 +95,24 @@ pub fn checkout(store: &Store, tree: &Tree, target: &Path, cancel: &Cancel) -> R
         }
         prepare(&fd).map_err(failed("prepare", target))?
     };
-    let index = Index::new(tree);
+    let kind = if sharing == Sharing::Private { fd::Work::Write } else { fd::Work::Link };
+    let maker = Maker::new(store, target, owner)?.sharing(tree, sharing)?;
     let work = Work {
-        maker: Maker::new(store, target, owner),
+        maker,
         tree,
         cancel,
-        index: &index,
+        late: Late::new(tree),
         error: Mutex::default(),
         stop: AtomicBool::new(false),
     };
-    fd::in_pool(fd::Work::Write, || -> Result<(), CheckoutError> {
+    fd::in_pool(kind, || -> Result<(), CheckoutError> {
         rayon::scope(|scope| work.task(|| work.directory(scope, &top, 0)));
         work.outcome()?;
         let fd = top.fd().map_err(failed("open", target))?;
         work.links(fd.as_fd())?;
-        work.directories(fd.as_fd())
-    })
+        work.late_directories(fd.as_fd())
+    })?;
+    Ok(work.maker.into_fresh())
 }
 
 /// Takes away what children would inherit from the target (a default ACL, a group), and tells who
@@ -109,119 +126,36 @@ fn prepare(target: &impl AsFd) -> io::Result<(u32, u32)> {
     Ok((stat.uid, stat.gid))
 }
 
-/// Which entries lie directly in which directory, by their place in the tree.
-struct Index {
-    /// For each entry the entries directly in it (empty but for directories).
-    children: Vec<Vec<usize>>,
+/// What has to wait until all else is there.
+struct Late {
     links: Vec<usize>,
-    /// Directories by depth, the root first.
-    levels: Vec<Vec<usize>>,
+    /// Whether the entry is a directory that gets its metadata then: names are still to come, or its mode
+    /// would keep us out.
+    directories: Vec<bool>,
 }
 
-impl Index {
+impl Late {
     fn new(tree: &Tree) -> Self {
-        let entries = tree.entries();
-        let mut index =
-            Self { children: vec![Vec::new(); entries.len()], links: Vec::new(), levels: Vec::new() };
-        // Parents come before their children, so the way down to the current entry is a stack.
-        let mut above: Vec<usize> = Vec::new();
-        for (at, entry) in entries.iter().enumerate() {
-            let parent = split(&entry.path).0;
-            while above.last().is_some_and(|last| *last != 0 && entries[*last].path != parent) {
-                above.pop();
+        let mut late = Self { links: Vec::new(), directories: vec![false; tree.entries().len()] };
+        // The directories on the way, and where each ends.
+        let mut way: Vec<(usize, usize)> = Vec::new();
+        for (at, entry) in tree.entries().iter().enumerate() {
+            while way.last().is_some_and(|(_, end)| *end <= at) {
+                way.pop();
             }
-            if let (Some(last), false) = (above.last(), entry.path.is_empty()) {
-                index.children[*last].push(at);
-            }
-            match entry.kind {
+            match &entry.kind {
                 Kind::Directory => {
-                    if index.levels.len() <= above.len() {
-                        index.levels.push(Vec::new());
-                    }
-                    index.levels[above.len()].push(at);
-                    above.push(at);
+                    way.push((at, at + tree.directory(at).map_or(1, |(length, _)| length)));
+                    late.directories[at] = entry.meta.mode & 0o700 != 0o700;
                 }
-                Kind::Hardlink { .. } => index.links.push(at),
+                Kind::Hardlink { .. } => {
+                    late.links.push(at);
+                    late.directories[way.last().map_or(0, |(parent, _)| *parent)] = true;
+                }
                 _ => {}
             }
         }
-        index
-    }
-}
-
-/// Makes single entries of a tree.
-pub(crate) struct Maker<'a> {
-    store: &'a Store,
-    target: &'a Path,
-    /// Who owns what is made in the target.
-    owner: (u32, u32),
-    copier: Copier,
-}
-
-impl<'a> Maker<'a> {
-    pub(crate) fn new(store: &'a Store, target: &'a Path, owner: (u32, u32)) -> Self {
-        Self { store, target, owner, copier: Copier::new() }
-    }
-
-    pub(crate) fn failed(
-        &self,
-        action: &'static str,
-        entry: &Entry,
-    ) -> impl FnOnce(io::Error) -> CheckoutError + use<> {
-        let path = self.shown(entry);
-        move |source| CheckoutError::Io { action, path, source }
-    }
-
-    fn shown(&self, entry: &Entry) -> PathBuf {
-        self.target.join(Path::new(std::ffi::OsStr::from_bytes(&entry.path)))
-    }
-
-    /// Makes what is no directory and no further name of a file.
-    pub(crate) fn make(&self, dir: &impl AsFd, name: &[u8], entry: &Entry) -> Result<(), CheckoutError> {
-        let meta = &entry.meta;
-        let owned = (meta.uid, meta.gid) == self.owner;
-        let made = match &entry.kind {
-            Kind::File { object, size } => {
-                let from = if *size == 0 { None } else { Some(self.store.open_object(object)?) };
-                return self.file(dir, name, entry, owned, from.as_ref(), *size);
-            }
-            Kind::Symlink { target } => rustix::fs::symlinkat(target.as_slice(), dir, name),
-            Kind::CharDevice { major, minor } => {
-                node(dir, name, FileType::CharacterDevice, rustix::fs::makedev(*major, *minor))
-            }
-            Kind::BlockDevice { major, minor } => {
-                node(dir, name, FileType::BlockDevice, rustix::fs::makedev(*major, *minor))
-            }
-            Kind::Fifo => node(dir, name, FileType::Fifo, 0),
-            Kind::Directory | Kind::Hardlink { .. } => return Ok(()),
-        };
-        let symlink = matches!(entry.kind, Kind::Symlink { .. });
-        made.map_err(io::Error::from)
-            .and_then(|()| fd::set_metadata(dir, Some(name), meta, owned, symlink))
-            .map_err(self.failed("make", entry))
-    }
-
-    fn file(
-        &self,
-        dir: &impl AsFd,
-        name: &[u8],
-        entry: &Entry,
-        owned: bool,
-        from: Option<&File>,
-        size: u64,
-    ) -> Result<(), CheckoutError> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o600))
-            .map_err(|error| self.failed("make", entry)(error.into()))?;
-        let file = File::from(file);
-        if let Some(from) = from {
-            let found = self.copier.copy(from, &file).map_err(self.failed("write", entry))?;
-            if found != size {
-                return Err(CheckoutError::Length { path: self.shown(entry), expected: size, found });
-            }
-        }
-        fd::set_metadata(&file, None, &entry.meta, owned, false)
-            .map_err(self.failed("set owner, mode and attributes of", entry))
+        late
     }
 }
 
@@ -229,9 +163,18 @@ struct Work<'a> {
     maker: Maker<'a>,
     tree: &'a Tree,
     cancel: &'a Cancel,
-    index: &'a Index,
+    late: Late,
     error: Mutex<Option<CheckoutError>>,
     stop: AtomicBool,
+}
+
+/// A directory that is being filled.
+struct Open {
+    dir: Arc<Dir>,
+    at: usize,
+    children: Vec<usize>,
+    /// How many parts of it aren't done.
+    left: AtomicUsize,
 }
 
 impl<'a> Work<'a> {
@@ -262,49 +205,58 @@ impl<'a> Work<'a> {
     where
         'a: 's,
     {
-        let children = self.index.children[at].as_slice();
-        let (own, others) = children.split_at(children.len().min(CHUNK));
-        for part in others.chunks(CHUNK) {
-            let dir = Arc::clone(dir);
-            scope.spawn(move |scope| self.task(|| self.children(scope, &dir, part)));
+        let children: Vec<usize> = numbers(self.tree, at).collect();
+        let parts = children.len().div_ceil(CHUNK).max(1);
+        let open = Open { dir: Arc::clone(dir), at, children, left: AtomicUsize::new(parts) };
+        let open = Arc::new(open);
+        for part in 1..parts {
+            let open = Arc::clone(&open);
+            scope.spawn(move |scope| self.task(|| self.part(scope, &open, part)));
         }
-        self.children(scope, dir, own)
+        self.part(scope, &open, 0)
     }
 
-    fn children<'s>(
-        &'s self,
-        scope: &Scope<'s>,
-        dir: &Arc<Dir>,
-        children: &'s [usize],
-    ) -> Result<(), CheckoutError>
+    fn part<'s>(&'s self, scope: &Scope<'s>, open: &Arc<Open>, part: usize) -> Result<(), CheckoutError>
     where
         'a: 's,
     {
-        let Some(first) = children.first() else { return Ok(()) };
-        let fd = dir.fd().map_err(self.failed("open the directory of", self.entry(*first)))?;
-        for at in children {
+        let fd = open.dir.fd().map_err(|error| self.failed("open", self.entry(open.at))(error))?;
+        for at in open.children.iter().skip(part * CHUNK).take(CHUNK).copied() {
             self.cancel.check()?;
-            let entry = self.entry(*at);
+            let entry = self.entry(at);
             let name = split(&entry.path).1;
             if entry.kind != Kind::Directory {
-                self.maker.make(&fd, name, entry)?;
+                self.maker.make(&fd, name, at, entry)?;
                 continue;
             }
             rustix::fs::mkdirat(&fd, name, Mode::from_raw_mode(0o700))
                 .map_err(|error| self.failed("make the directory", entry)(error.into()))?;
-            let (dir, at) = (Arc::clone(dir), *at);
+            let open = Arc::clone(open);
             scope.spawn(move |scope| {
                 self.task(|| {
-                    let (child, _) = dir.child(name).map_err(self.failed("open", entry))?;
+                    let (child, _) =
+                        open.dir.child(name).map_err(|error| self.failed("open", entry)(error))?;
+                    drop(open);
                     self.directory(scope, &child, at)
                 });
             });
         }
+        if open.left.fetch_sub(1, Ordering::AcqRel) == 1 && !self.late.directories[open.at] {
+            self.finish(&fd, open.at)?;
+        }
         Ok(())
     }
 
+    /// Gives a directory that is full its own metadata.
+    fn finish(&self, dir: &impl AsFd, at: usize) -> Result<(), CheckoutError> {
+        let entry = self.entry(at);
+        let owned = (entry.meta.uid, entry.meta.gid) == self.maker.owner() && at > 0;
+        fd::set_metadata(dir, None, &entry.meta, owned, false)
+            .map_err(|error| self.failed("set owner, mode and attributes of", entry)(error))
+    }
+
     fn links(&self, top: BorrowedFd<'_>) -> Result<(), CheckoutError> {
-        for at in &self.index.links {
+        for at in &self.late.links {
             self.cancel.check()?;
             let entry = self.entry(*at);
             let Kind::Hardlink { target } = &entry.kind else { continue };
@@ -323,22 +275,26 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    fn directories(&self, top: BorrowedFd<'_>) -> Result<(), CheckoutError> {
-        let finish = |at: &usize| {
-            let entry = self.entry(*at);
-            let owned = (entry.meta.uid, entry.meta.gid) == self.maker.owner && !entry.path.is_empty();
-            let open = fd::open_beneath(top, &entry.path);
-            open.and_then(|dir| fd::set_metadata(&dir, None, &entry.meta, owned, false))
-                .map_err(self.failed("set owner, mode and attributes of", entry))
-        };
-        for level in self.index.levels.iter().rev() {
+    /// Deepest first: a mode may keep us out.
+    fn late_directories(&self, top: BorrowedFd<'_>) -> Result<(), CheckoutError> {
+        for at in (0..self.late.directories.len()).rev().filter(|at| self.late.directories[*at]) {
             self.cancel.check()?;
-            level.par_iter().with_min_len(CHUNK).try_for_each(finish)?;
+            let entry = self.entry(at);
+            let dir = fd::open_beneath(top, &entry.path).map_err(self.failed("open", entry))?;
+            self.finish(&dir, at)?;
         }
         Ok(())
     }
 }
 
-fn node(dir: &impl AsFd, name: &[u8], kind: FileType, device: u64) -> rustix::io::Result<()> {
-    rustix::fs::mknodat(dir, name, kind, Mode::from_raw_mode(0o600), device)
+/// The numbers of the entries directly in the directory of number `at`.
+fn numbers(tree: &Tree, at: usize) -> impl Iterator<Item = usize> {
+    let end = at + tree.directory(at).map_or(1, |(length, _)| length);
+    let mut next = at + 1;
+    std::iter::from_fn(move || {
+        let this = (next < end).then_some(next)?;
+        let entry = &tree.entries()[this];
+        next += if entry.is_directory() { tree.directory(this).map_or(1, |(length, _)| length) } else { 1 };
+        Some(this)
+    })
 }

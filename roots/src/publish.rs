@@ -30,11 +30,12 @@ use serde::{Deserialize, Serialize};
 use rootbuild_cache::{Digest, Staging, Store, durable};
 
 use crate::cancel::{Cancel, Cancelled};
-use crate::checkout::CheckoutError;
+use crate::checkout::{Areas, CheckoutError};
 use crate::wait::Wait;
 use index::Index;
+use reuse::Made;
 
-pub use reuse::{Prepared, prepare};
+pub use reuse::{Prepared, prepare, prepare_as};
 
 /// A name that can't be a root's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -155,6 +156,30 @@ struct Generation {
     previous: Option<u64>,
     /// The definition that it belongs to.
     definition: Option<PathBuf>,
+    /// Where its users may write; `None`: everywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    private: Option<Vec<String>>,
+}
+
+impl Generation {
+    fn private(&self) -> Option<Areas> {
+        self.private.as_ref().map(Areas::new)
+    }
+}
+
+/// What is to be published, and how.
+#[derive(Debug)]
+pub struct Wanted<'a> {
+    /// The tree.
+    pub tree: &'a Digest,
+    /// The absolute path of the definition that the root belongs to.
+    pub definition: &'a Path,
+    /// The parts of the root in which its users may write: where contents can't be shared, files
+    /// elsewhere are then shared with other checkouts, and have to be kept read-only by whoever starts
+    /// something in the root. `None`: every file is the root's own.
+    pub private: Option<&'a Areas>,
+    /// What was begun before.
+    pub prepared: Option<Prepared>,
 }
 
 /// Keeps a generation from being removed, until it is dropped or its process ends.
@@ -309,6 +334,17 @@ pub fn publish_prepared<'a>(
     wait: impl Into<Wait<'a>>,
     prepared: Option<Prepared>,
 ) -> Result<(Published, bool), PublishError> {
+    publish_as(store, name, Wanted { tree, definition, private: None, prepared }, wait)
+}
+
+/// [`publish`], in all ways that there are. A root that stands with other private areas is made anew.
+pub fn publish_as<'a>(
+    store: &Store,
+    name: &str,
+    wanted: Wanted<'_>,
+    wait: impl Into<Wait<'a>>,
+) -> Result<(Published, bool), PublishError> {
+    let Wanted { tree, definition, private, prepared } = wanted;
     let (place, wait) = (Place::new(store, name)?, wait.into());
     let lock: Result<_, PublishError> =
         wait.lock(store, &format!("publish-{name}"), &format!("publishing {name}"));
@@ -330,6 +366,7 @@ pub fn publish_prepared<'a>(
     }
     if let Some((number, generation)) = &current
         && generation.tree == *tree
+        && generation.private() == private.cloned()
     {
         let published = place.published(*number, generation.clone());
         remove_older(store, &place, *number, generation.previous)?;
@@ -338,7 +375,9 @@ pub fn publish_prepared<'a>(
     let number = place.numbers()?.last().copied().max(place.linked()?).unwrap_or(0) + 1;
     let previous = current.map(|(number, _)| number);
     let created = now();
-    let generation = Generation { tree: *tree, created, previous, definition: Some(definition) };
+    let areas = private.map(|it| it.paths().map(|path| String::from_utf8_lossy(path).into_owned()).collect());
+    let generation =
+        Generation { tree: *tree, created, previous, definition: Some(definition), private: areas };
     write(store, &place, number, &generation, prepared, wait.cancel)?;
     remove_older(store, &place, number, previous)?;
     Ok((place.published(number, generation), true))
@@ -353,7 +392,9 @@ fn write(
     cancel: &Cancel,
 ) -> Result<(), PublishError> {
     let tree = store.tree(&generation.tree)?;
-    let staging = reuse::make(store, place, generation.previous, &tree, prepared, cancel)?;
+    let private = generation.private();
+    let made = reuse::make(store, place, generation.previous, &tree, (private.as_ref(), prepared), cancel)?;
+    let Made { staging, fresh, known } = made;
     let root = staging.path().join("root");
     cancel.check()?;
     // Users of the host come to the links and the descriptions; to checkouts only root does, who starts
@@ -369,8 +410,9 @@ fn write(
     }
     let dir = File::open(&root).map_err(failed("open", &root))?;
     rustix::fs::syncfs(&dir).map_err(|error| failed("sync", &root)(error.into()))?;
+    fresh.share(store, &root)?;
     // Before anybody can write there. Without it the next publication takes longer, nothing else.
-    if let Err(error) = Index::take(&root, &tree).and_then(|it| it.write(&place.index(number))) {
+    if let Err(error) = Index::take(&root, &tree, known).and_then(|it| it.write(&place.index(number))) {
         tracing::info!(root = place.name, %error, "no index of the checkout");
     }
 

@@ -13,15 +13,18 @@ pub(crate) enum Work {
     /// Make files. File systems take locks and write journals for that: more threads than cores
     /// wait for each other.
     Write,
+    /// Give files more names. That is work for processors, and for the journal all at once.
+    Link,
 }
 
 /// Runs `work` in the pool for file work of that kind.
 pub(crate) fn in_pool<R: Send>(kind: Work, work: impl FnOnce() -> R + Send) -> R {
-    static POOLS: [OnceLock<Option<ThreadPool>>; 2] = [const { OnceLock::new() }; 2];
+    static POOLS: [OnceLock<Option<ThreadPool>>; 3] = [const { OnceLock::new() }; 3];
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let (pool, threads, name) = match kind {
         Work::Read => (&POOLS[0], cores.max(8), "read"),
         Work::Write => (&POOLS[1], cores.clamp(2, 8), "write"),
+        Work::Link => (&POOLS[2], cores.max(2), "link"),
     };
     let build = || {
         ThreadPoolBuilder::new()

@@ -1,5 +1,7 @@
 //! What the file system said of every name of a checkout when it was handed over: `<n>.index`. Whatever
-//! is written there afterwards, or changed of owner, mode and attributes, shows in the ctime.
+//! is written there afterwards, or changed of owner, mode and attributes, shows in the ctime. Of a file
+//! that is shared with other checkouts the ctime also tells of names that came and went elsewhere: it is written
+//! as 0, and doesn't count. Nobody can write in such a file where the root is used as it is meant to.
 //!
 //! ```text
 //! "RBINDEX1"  the tree's digest, 32 bytes
@@ -7,20 +9,24 @@
 //! BLAKE3 of everything before, 32 bytes
 //! ```
 
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use rayon::Scope;
 use rustix::fs::FileType;
 
 use rootbuild_cache::tree::base_name;
-use rootbuild_cache::{Digest, Mtime, Tree};
+use rootbuild_cache::{Digest, Kind, Mtime, Tree};
 
 use crate::fd::{self, Dir, Stat};
 
 const MAGIC: &[u8] = b"RBINDEX1";
 const ENTRY: usize = 40;
+/// A directory with so many entries below it is looked at by a task of its own.
+const APART: usize = 64;
 
 /// What tells that a file wasn't touched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +41,16 @@ impl Seen {
     pub(super) fn of(stat: &Stat) -> Self {
         Self { inode: stat.id.1, size: stat.size, mtime: stat.mtime, ctime: stat.ctime }
     }
+
+    fn shared(self) -> Self {
+        Self { ctime: Mtime::default(), ..self }
+    }
+
+    /// Whether what is there now is as it was.
+    pub(super) fn is(&self, stat: &Stat) -> bool {
+        let now = Self::of(stat);
+        *self == if self.ctime == Mtime::default() { now.shared() } else { now }
+    }
 }
 
 /// All of a checkout, in its tree's order.
@@ -46,12 +62,32 @@ pub(super) struct Index {
 
 impl Index {
     /// Looks at all of the checkout `root` of `tree`; afterwards nothing can change there and look the
-    /// same.
-    pub(super) fn take(root: &Path, tree: &Tree) -> io::Result<Self> {
-        let stats = stats(root, tree)?.into_iter().collect::<Option<Vec<Stat>>>();
+    /// same. `known`: what some entries are known to be.
+    pub(super) fn take(root: &Path, tree: &Tree, known: Known) -> io::Result<Self> {
+        let known = match known.0 {
+            found if found.is_empty() => stats(root, tree)?,
+            mut found => {
+                stat_missing(root, tree, &mut found)?;
+                found
+            }
+        };
+        let stats = known.into_iter().collect::<Option<Vec<Stat>>>();
         let stats = stats.ok_or_else(|| io::Error::other("something of the checkout is missing"))?;
         fd::settle(root, stats.iter().map(|it| it.ctime).max().unwrap_or_default());
-        Ok(Self { tree: tree.digest(), seen: stats.iter().map(Seen::of).collect() })
+        let names = names(tree);
+        let seen = stats.iter().enumerate().map(|(at, stat)| {
+            let shared = stat.kind == FileType::RegularFile
+                && stat.links > 1
+                && stat.links
+                    > names.get(&tree.resolve(&tree.entries()[at]).path.as_slice()).map_or(1, |it| *it);
+            if shared { Seen::of(stat).shared() } else { Seen::of(stat) }
+        });
+        Ok(Self { tree: tree.digest(), seen: seen.collect() })
+    }
+
+    /// The inode numbers of all that was there.
+    pub(super) fn inodes(&self) -> HashSet<u64> {
+        self.seen.iter().map(|it| it.inode).collect()
     }
 
     /// What the entry of this number was.
@@ -94,33 +130,96 @@ impl Index {
     }
 }
 
+/// How many names a file of several has in the tree, by the first.
+fn names(tree: &Tree) -> HashMap<&[u8], u32> {
+    let mut names = HashMap::new();
+    for entry in tree.entries() {
+        if let Kind::Hardlink { target } = &entry.kind {
+            *names.entry(target.as_slice()).or_insert(1) += 1;
+        }
+    }
+    names
+}
+
+/// What the entries of a checkout are known to be, and that nobody could change them since; empty where
+/// nothing is known.
+#[derive(Debug, Default)]
+pub(super) struct Known(pub(super) Vec<Option<Stat>>);
+
+/// Looks at the entries that nothing is known of.
+fn stat_missing(root: &Path, tree: &Tree, known: &mut [Option<Stat>]) -> io::Result<()> {
+    let top = Dir::top(root)?;
+    let top = top.fd()?;
+    for (at, known) in known.iter_mut().enumerate().filter(|(_, known)| known.is_none()) {
+        let (parent, name) = fd::split(&tree.entries()[at].path);
+        let dir = fd::open_beneath(rustix::fd::AsFd::as_fd(&top), parent)?;
+        *known = Some(if at == 0 { fd::stat(&dir)? } else { fd::stat_at(&dir, name)? });
+    }
+    Ok(())
+}
+
 /// What is there of each entry of `tree` below `root`; nothing below what isn't a directory there.
 pub(super) fn stats(root: &Path, tree: &Tree) -> io::Result<Vec<Option<Stat>>> {
     let top = Dir::top(root)?;
-    let mut stats = Vec::with_capacity(tree.entries().len());
-    stats.push(Some(fd::stat(top.fd()?)?));
-    // The directories on the way, and where each ends.
-    let mut way: Vec<(Arc<Dir>, usize)> = vec![(top, tree.entries().len())];
-    while let Some(entry) = tree.entries().get(stats.len()) {
-        let at = stats.len();
-        while way.last().is_some_and(|(_, end)| *end <= at) {
-            way.pop();
-        }
-        let Some((dir, _)) = way.last() else { break };
-        let name = base_name(&entry.path);
-        let stat = fd::stat_if_there(dir.fd()?, name)?;
-        if stat.is_some_and(|it| it.mount_root) {
-            return Err(io::Error::other("something is mounted in it"));
-        }
-        stats.push(stat);
-        if let Some((length, _)) = tree.directory(at) {
-            if stat.is_some_and(|it| it.kind == FileType::Directory) {
-                let child = dir.child(name)?.0;
-                way.push((child, at + length));
-            } else {
-                stats.resize(at + length, None);
-            }
+    let mut stats = vec![None; tree.entries().len()];
+    let error = Mutex::new(None);
+    let look = Look { tree, error: &error };
+    if let Some((first, rest)) = stats.split_first_mut() {
+        *first = Some(fd::stat(top.fd()?)?);
+        fd::in_pool(fd::Work::Read, || rayon::scope(|scope| look.below(scope, &top, 0, rest)));
+    }
+    error.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(stats), Err)
+}
+
+#[derive(Clone, Copy)]
+struct Look<'t> {
+    tree: &'t Tree,
+    error: &'t Mutex<Option<io::Error>>,
+}
+
+impl<'t> Look<'t> {
+    /// `stats` is for all that is below the directory of number `at`.
+    fn below<'s>(self, scope: &Scope<'s>, dir: &Arc<Dir>, at: usize, stats: &'s mut [Option<Stat>])
+    where
+        't: 's,
+    {
+        if let Err(error) = self.try_below(scope, dir, at, stats) {
+            self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         }
     }
-    Ok(stats)
+
+    fn try_below<'s>(
+        self,
+        scope: &Scope<'s>,
+        dir: &Arc<Dir>,
+        at: usize,
+        mut stats: &'s mut [Option<Stat>],
+    ) -> io::Result<()>
+    where
+        't: 's,
+    {
+        let fd = dir.fd()?;
+        let mut at = at + 1;
+        while let Some((first, rest)) = stats.split_first_mut() {
+            let entry = &self.tree.entries()[at];
+            let name = base_name(&entry.path);
+            *first = fd::stat_if_there(&fd, name)?;
+            if first.is_some_and(|it| it.mount_root) {
+                return Err(io::Error::other("something is mounted in it"));
+            }
+            let length = if entry.is_directory() { self.tree.directory(at).map_or(1, |it| it.0) } else { 1 };
+            let (inner, after) = rest.split_at_mut(length - 1);
+            if !inner.is_empty() && first.is_some_and(|it| it.kind == FileType::Directory) {
+                let child = dir.child(name)?.0;
+                if length < APART {
+                    self.below(scope, &child, at, inner);
+                } else {
+                    scope.spawn(move |scope| self.below(scope, &child, at, inner));
+                }
+            }
+            at += length;
+            stats = after;
+        }
+        Ok(())
+    }
 }

@@ -15,26 +15,31 @@ use rustix::io::Errno;
 use rootbuild_cache::tree::{base_name, compare_paths, parent_path};
 use rootbuild_cache::{Entry, Kind, Store, Tree};
 
-use super::index::{Index, Seen};
+use super::index::{Index, Known};
 use crate::cancel::Cancel;
 use crate::capture;
-use crate::checkout::{CheckoutError, Maker};
+use crate::checkout::{CheckoutError, Fresh, Maker, Sharing};
 use crate::fd::{self, Dir, Stat};
 
 /// Makes `root`, which was checked out as `old` and had `index` then, a checkout of `new`. `stats` is what
 /// stands there now of the entries of `new`, and nobody but us writes there. After an error `root` is
-/// nothing any more.
+/// nothing any more. Returns what others could share, and what is known of the entries.
 pub(super) fn renew(
     store: &Store,
     root: &Path,
     (old, index): (&Tree, &Index),
-    (new, stats): (&Tree, &[Option<Stat>]),
+    (new, mut stats): (&Tree, Vec<Option<Stat>>),
+    sharing: Sharing<'_>,
     cancel: &Cancel,
-) -> Result<(), CheckoutError> {
+) -> Result<(Fresh, Known), CheckoutError> {
     let failed = |source| CheckoutError::Io { action: "update", path: root.to_owned(), source };
     let top = Dir::top(root).map_err(failed)?;
-    let plan = Plan::new(&top, (old, index), (new, stats)).map_err(failed)?;
-    plan.apply(store, root, &top, cancel)
+    let plan = Plan::new(&top, (old, index), (new, &stats)).map_err(failed)?;
+    let fresh = plan.apply(store, root, &top, sharing, cancel)?;
+    for at in plan.made.iter().chain(&plan.touched) {
+        stats[*at] = None;
+    }
+    Ok((fresh, Known(stats)))
 }
 
 /// What is to be done.
@@ -60,7 +65,7 @@ impl<'t> Plan<'t> {
         let untouched = |at: usize| {
             // The top one was renamed.
             let before = beside[at].filter(|_| at > 0).and_then(|it| index.get(it));
-            stats[at].is_some_and(|stat| before == Some(&Seen::of(&stat)))
+            stats[at].is_some_and(|stat| before.is_some_and(|it| it.is(&stat)))
         };
         let same = |at: usize| beside[at].is_some_and(|it| old.entries()[it] == new.entries()[at]);
         let good = files(old, new, |at| {
@@ -136,11 +141,13 @@ impl<'t> Plan<'t> {
         store: &Store,
         root: &Path,
         top: &Arc<Dir>,
+        sharing: Sharing<'_>,
         cancel: &Cancel,
-    ) -> Result<(), CheckoutError> {
+    ) -> Result<Fresh, CheckoutError> {
         let entries = self.new.entries();
         // Nobody's owner: what is made may stand in a directory that passes its group on.
-        let maker = Maker::new(store, root, (u32::MAX, u32::MAX));
+        let maker =
+            Maker::new(store, root, (u32::MAX, u32::MAX))?.sharing_some(self.new, sharing, &self.made)?;
         for at in self.touched.intersection(&self.there.iter().copied().collect()) {
             let entry = &entries[*at];
             let free = || fd::remove_xattr(descend(top, &entry.path)?.fd()?, "system.posix_acl_default");
@@ -162,7 +169,7 @@ impl<'t> Plan<'t> {
                 rustix::fs::mkdirat(&fd, name, Mode::from_raw_mode(0o700))
                     .map_err(|error| maker.failed("make", entry)(error.into()))?;
             } else {
-                maker.make(&fd, name, entry)?;
+                maker.make(&fd, name, *at, entry)?;
             }
         }
         for entry in self.made.iter().map(|at| &entries[*at]) {
@@ -179,7 +186,7 @@ impl<'t> Plan<'t> {
             let entry = &entries[*at];
             set_directory(top, entry).map_err(maker.failed("set owner, mode and attributes of", entry))?;
         }
-        Ok(())
+        Ok(maker.into_fresh())
     }
 }
 

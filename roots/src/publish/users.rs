@@ -10,21 +10,29 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, StatxFlags};
 use rustix::io::Errno;
 
-use crate::fd::Stat;
+use crate::fd::{self, Dir, Stat};
 
-/// Whether a process works in a directory of which `stats` is what stands there, or holds something of
-/// it open or mapped, or has it mounted wherever. `place` is how its path ends. What can't be looked at
-/// counts as use.
+/// Whether a process works in the directory `root`, or holds something of it open or mapped, or has it
+/// mounted wherever. `inodes` are the numbers of what was put there: who came to it in a way of his own is
+/// found by them, everybody else by the path. What can't be looked at counts as use.
+pub(super) fn uses(root: &Path, inodes: &HashSet<u64>) -> bool {
+    let Ok(device) = Dir::top(root).and_then(|dir| Ok(fd::stat(dir.fd()?)?.id.0)) else { return true };
+    let users = Users { place: ending(root).as_os_str().as_bytes(), inodes, device };
+    users.anywhere().unwrap_or(true)
+}
+
+/// [`uses`], for who has looked: `stats` is what stands in the directory, `place` how its path ends.
+#[allow(dead_code, reason = "who collects generations has looked")]
 pub(super) fn is_used(place: &Path, stats: &[Option<Stat>]) -> bool {
-    let inodes: HashSet<u64> = stats.iter().flatten().map(|it| it.id.1).collect();
+    let inodes = stats.iter().flatten().map(|it| it.id.1).collect();
     let device = stats.iter().flatten().map(|it| it.id.0).next().unwrap_or_default();
-    let users = Users { place: place.as_os_str().as_bytes(), inodes, device };
+    let users = Users { place: place.as_os_str().as_bytes(), inodes: &inodes, device };
     users.anywhere().unwrap_or(true)
 }
 
 struct Users<'a> {
     place: &'a [u8],
-    inodes: HashSet<u64>,
+    inodes: &'a HashSet<u64>,
     /// As [`Stat::id`] has it.
     device: u64,
 }
@@ -69,7 +77,7 @@ impl Users<'_> {
             }
         }
         let maps = fs::read(process.join("maps"))?;
-        Ok(maps.split(|byte| *byte == b'\n').any(|line| self.is_mapped(line)))
+        Ok(contains(&maps, self.place) || maps.split(|byte| *byte == b'\n').any(|line| self.is_mapped(line)))
     }
 
     /// Whether what a link of `/proc` leads to is in the directory.
@@ -80,6 +88,9 @@ impl Users<'_> {
         };
         if !target.is_absolute() {
             return Ok(false);
+        }
+        if contains(target.as_os_str().as_bytes(), self.place) {
+            return Ok(true);
         }
         // What the kernel knows without asking: a file system in user space may never answer.
         let flags = AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC;
@@ -110,11 +121,12 @@ impl Users<'_> {
 
 fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
-        || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
+        || error.raw_os_error() == Some(Errno::SRCH.raw_os_error())
 }
 
 fn contains(text: &[u8], place: &[u8]) -> bool {
-    let ends = |rest: Option<&u8>| rest.is_none_or(|byte| !byte.is_ascii_digit());
+    // Its lock and its index stand beside it: `1.lock`.
+    let ends = |rest: Option<&u8>| rest.is_none_or(|byte| matches!(byte, b'/' | b' ' | b'\n'));
     let mut windows = text.windows(place.len()).enumerate();
     windows.any(|(at, it)| it == place && ends(text.get(at + place.len())))
 }
@@ -131,17 +143,9 @@ pub(super) fn ending(path: &Path) -> &Path {
 #[cfg(test)]
 mod tests {
     use std::fs::File;
+    use std::os::unix::fs::MetadataExt;
 
     use super::*;
-    use crate::fd;
-
-    fn stats(dir: &Path) -> Vec<Option<Stat>> {
-        let mut stats = vec![Some(fd::stat(File::open(dir).unwrap()).unwrap())];
-        for entry in fs::read_dir(dir).unwrap() {
-            stats.push(Some(fd::stat(File::open(entry.unwrap().path()).unwrap()).unwrap()));
-        }
-        stats
-    }
 
     #[test]
     fn what_is_open_or_mounted_somewhere_is_in_use() {
@@ -153,13 +157,16 @@ mod tests {
         let place = dir.path().join("checkouts/hgweb/1");
         fs::create_dir_all(&place).unwrap();
         fs::write(place.join("file"), "").unwrap();
-        let stats = stats(&place);
-        let used = || is_used(ending(&place), &stats);
+        let inodes = HashSet::from([&place, &place.join("file")].map(|it| fs::metadata(it).unwrap().ino()));
+        let used = || uses(&place, &inodes);
         assert_eq!(ending(&place), Path::new("/checkouts/hgweb/1"));
         assert!(!used());
         let open = File::open(place.join("file")).unwrap();
         assert!(used());
         drop(open);
+        let later = File::create(place.join("made later")).unwrap();
+        assert!(used());
+        drop(later);
         let inside = |script: &str| {
             let mut child = std::process::Command::new("unshare")
                 .args(["--mount", "sh", "-c", script])

@@ -3,6 +3,10 @@
 //! - `full`: the tree as a directory;
 //! - `delta/root` with `delta/lower.json`: an upper side, and the tree that it lies over.
 //!
+//! A full one that was checked out shares files with other checkouts where contents can't be shared
+//! ([`Sharing::where_needed`]): it is never handed out but as the lower side of an overlay, and what is written
+//! there goes to the upper side. A delta is private: two layers may not show one inode at two places.
+//!
 //! Each of the two appears by one rename when it is whole and on disk; or a delta when it is whole, and
 //! then its `lower.json` names the boot that it is good for. Who uses one holds a shared
 //! kernel lock on `<store>/lowers/<tree>`; who removes one holds the exclusive lock, and moves it
@@ -21,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use rootbuild_cache::{Digest, Lock, Store, Tree, durable};
 
 use super::{WorkingError, delta, failed, make_dir};
-use crate::checkout::checkout;
+use crate::checkout::{Areas, Sharing, checkout, checkout_as};
 use crate::wait::Wait;
 
 /// With so many layers the next step gets a full checkout: each lookup asks every layer.
@@ -100,8 +104,14 @@ pub(super) fn chain_or_checkout(
         }
         let staging = store.staging("lower")?;
         let root = make_dir(&staging, "root", 0o700)?;
-        checkout(store, tree, &root, wait.cancel)?;
+        // Nobody ever writes in a lower directory. What steps are likely to change is private all the same:
+        // of a file with several names overlayfs can't keep the inode number when it is changed, and
+        // some programs (cron) refuse such files.
+        let private = Areas::default();
+        let sharing = Sharing::where_needed(store, &root, &private);
+        let fresh = checkout_as(store, tree, &root, sharing, wait.cancel)?;
         store.sync()?;
+        fresh.share(store, &root)?;
         keep_full(store, digest, &root)?;
     }
 }

@@ -1,0 +1,93 @@
+//! One operation of the store per process, for `tests/bench/store.py`, which measures time and memory from
+//! outside:
+//!
+//! ```text
+//! files capture STORE DIRECTORY                        prints the tree's digest
+//! files change STORE TREE NUMBER SALT                  a tree with so many other files; prints its digest
+//! files checkout STORE TREE TARGET private|linked|chosen
+//! files publish STORE NAME TREE private|linked
+//! files bare links|clones|copies FROM TO THREADS       only the system calls; prints milliseconds
+//! ```
+
+mod bare;
+
+use std::path::Path;
+
+use rootbuild_cache::{Digest, Kind, Store, Tree};
+use rootbuild_roots::Cancel;
+use rootbuild_roots::capture::capture_directory;
+use rootbuild_roots::checkout::{Areas, Sharing, checkout_as};
+use rootbuild_roots::publish::publish;
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> Outcome<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        ["capture", store, directory] => capture(&open(store)?, Path::new(directory)),
+        ["change", store, tree, number, salt] => change(&open(store)?, &tree.parse()?, number.parse()?, salt),
+        ["checkout", store, tree, target, how] => {
+            check_out(&open(store)?, &tree.parse()?, Path::new(target), how)
+        }
+        ["publish", store, name, tree] => {
+            let definition = Path::new("/nonexistent/rootbuild.toml");
+            publish(&open(store)?, name, &tree.parse()?, definition, &Cancel::new())?;
+            Ok(())
+        }
+        ["bare", how, from, to, threads] => bare::run(how, Path::new(from), Path::new(to), threads.parse()?),
+        _ => Err("see the comment at the top of roots/examples/files/main.rs".into()),
+    }
+}
+
+fn open(store: &str) -> Outcome<Store> {
+    Ok(Store::open(Path::new(store))?)
+}
+
+fn capture(store: &Store, directory: &Path) -> Outcome<()> {
+    let tree = capture_directory(store, directory, &Cancel::new())?;
+    store.sync()?;
+    println!("{}", store.put_tree(&tree)?);
+    Ok(())
+}
+
+/// Files in as many places as there are get another content.
+fn change(store: &Store, tree: &Digest, number: usize, salt: &str) -> Outcome<()> {
+    let mut entries = store.tree(tree)?.into_entries();
+    let files: Vec<usize> =
+        (0..entries.len()).filter(|at| matches!(entries[*at].kind, Kind::File { .. })).collect();
+    for nth in 0..number {
+        let at = files[nth * files.len() / number];
+        let text = format!("{salt} {nth}\n");
+        let object = store.put_object_bytes(text.as_bytes())?;
+        let path = entries[at].path.clone();
+        entries[at].kind = Kind::File { object, size: text.len() as u64 };
+        entries[at].meta.mtime.seconds += 1;
+        let meta = entries[at].meta.clone();
+        // Its other names have its metadata.
+        for entry in &mut entries {
+            if matches!(&entry.kind, Kind::Hardlink { target } if *target == path) {
+                entry.meta = meta.clone();
+            }
+        }
+    }
+    store.sync()?;
+    println!("{}", store.put_tree(&Tree::from_entries(entries)?)?);
+    Ok(())
+}
+
+fn check_out(store: &Store, tree: &Digest, target: &Path, how: &str) -> Outcome<()> {
+    std::fs::create_dir(target)?;
+    let everything = Areas::new::<&str>([]);
+    let sharing = match how {
+        "private" => Sharing::Private,
+        "linked" => Sharing::Linked(&everything),
+        _ => Sharing::where_needed(store, target, &everything),
+    };
+    let fresh = checkout_as(store, &store.tree(tree)?, target, sharing, &Cancel::new())?;
+    if !fresh.is_empty() {
+        store.sync()?;
+        fresh.share(store, target)?;
+    }
+    Ok(())
+}
