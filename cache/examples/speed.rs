@@ -2,7 +2,8 @@
 //!
 //! Takes the names and metadata of up to 50,000 entries below DIRECTORY (default `/usr`), makes up
 //! the objects, and prints the best of twenty runs in milliseconds, as elapsed and as processor time
-//! of this thread (which says more on a busy machine); then stores 2,000 small files.
+//! of this thread (which says more on a busy machine); then 1,000 trees that differ in 200 files each, and
+//! 2,000 small files.
 
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -35,12 +36,41 @@ fn main() -> Outcome {
     let digest = store.put_tree(&tree)?;
     println!("{} bytes", bytes.len());
     best("load", || Ok(store.tree(&digest)?))?;
-    let saved = dir.path().join("store/trees").join(&digest.hex()[..2]).join(&digest.hex()[2..]);
+    best("load, all digests anew", || Ok(store.checked_tree(&digest)?))?;
+    let file =
+        |digest: &Digest| dir.path().join("store/trees").join(&digest.hex()[..2]).join(&digest.hex()[2..]);
     best("save", || {
-        std::fs::remove_file(&saved)?;
+        std::fs::remove_file(file(&digest))?;
         store.put_tree(&tree)?;
         Ok(())
     })?;
+
+    // As a step leaves it: 200 files are others.
+    let base = store.tree(&digest)?;
+    let near = edited(&base, 0)?;
+    let changed = store.put_tree_like(&near, &base)?;
+    println!("{} bytes", std::fs::metadata(file(&changed))?.len());
+    best("load, 200 differ", || Ok(store.tree(&changed)?))?;
+    best("save, 200 differ", || {
+        std::fs::remove_file(file(&changed))?;
+        store.put_tree_like(&near, &base)?;
+        Ok(())
+    })?;
+    best("save again", || Ok(store.put_tree_like(&near, &base)?))?;
+    best("differences of the two", || {
+        let found = base.differences(&near).count();
+        if found == 200 { Ok(()) } else { Err(format!("{found} differ").into()) }
+    })?;
+    let (start, before) = (Instant::now(), size(&dir.path().join("store/trees"))?);
+    let mut last = store.tree(&changed)?;
+    for number in 1..1000 {
+        let digest = store.put_tree_like(&edited(&base, number)?, &last)?;
+        if number == 1 {
+            last = store.tree(&digest)?;
+        }
+    }
+    println!("{:24} {:8.2}", "999 more", start.elapsed().as_secs_f64() * 1e3);
+    println!("{} bytes", size(&dir.path().join("store/trees"))? - before);
 
     let start = Instant::now();
     for number in 0..2000u32 {
@@ -51,6 +81,28 @@ fn main() -> Outcome {
     store.sync()?;
     println!("{:24} {:8.2}", "sync them", start.elapsed().as_secs_f64() * 1e3);
     Ok(())
+}
+
+/// The tree with 200 other files, others for each number.
+fn edited(tree: &Tree, number: usize) -> Result<Tree, Box<dyn std::error::Error>> {
+    let mut entries = tree.entries().to_vec();
+    let files: Vec<usize> =
+        (0..entries.len()).filter(|at| matches!(entries[*at].kind, Kind::File { .. })).collect();
+    for place in 0..200 {
+        let entry = &mut entries[files[(place * files.len() / 200 + number) % files.len()]];
+        entry.kind =
+            Kind::File { object: Digest::of(&(place * 1000 + number).to_le_bytes()), size: number as u64 };
+    }
+    Ok(Tree::from_entries_like(tree, entries)?)
+}
+
+/// The bytes of all files below.
+fn size(path: &Path) -> std::io::Result<u64> {
+    let stat = path.symlink_metadata()?;
+    if !stat.is_dir() {
+        return Ok(stat.len());
+    }
+    path.read_dir()?.map(|entry| size(&entry?.path())).sum()
 }
 
 fn best<T>(what: &str, run: impl Fn() -> Result<T, Box<dyn std::error::Error>>) -> Outcome {

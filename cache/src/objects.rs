@@ -22,12 +22,17 @@ use crate::error::{Error, Result};
 use crate::staging::Staging;
 use crate::store::{Store, make_directory};
 
-/// Files up to this size are read once, into memory; larger ones in pieces.
-const IN_MEMORY: usize = 4 << 20;
+/// Files up to this size are read once, into memory (of each thread that puts objects); larger ones in pieces.
+const IN_MEMORY: usize = 2 << 20;
 /// What is read at a time of larger files.
 const PIECE: usize = 1 << 20;
-/// From here on hashing in several threads pays.
-const MANY_THREADS: usize = 256 << 10;
+/// Files from this size on (in bytes) are hashed by all threads of the caller's rayon pool, smaller ones by the
+/// caller's thread alone. Who puts many objects in a pool had better put these one after the other: a thread
+/// that waits for a part takes on other work meanwhile, another such file for one.
+pub const MANY_THREADS: u64 = 16 << 20;
+/// From this size on (in bytes) a new object is cloned rather than written, where the file system can: a clone
+/// first writes to the disk what was only just written, which for small files is dearer than a copy.
+const CLONED: u64 = 1 << 20;
 /// No hole is smaller than a block.
 const SMALLEST_HOLE: u64 = 512;
 
@@ -113,23 +118,28 @@ impl Store {
                     return Err(changed(file));
                 }
                 unchanged()?;
-                Ok((self.put_bytes(&buffer[..length])?, size))
+                Ok((self.put_bytes(&buffer[..length], Some(file))?, size))
             });
+        }
+        // A clone is private: what it holds can't change any more, so that it is read once.
+        let (target, temporary) = self.temporary()?;
+        if rustix::fs::ioctl_ficlone(&target, file).is_ok() {
+            if target.metadata().map_err(reading(&target))?.len() != size {
+                return Err(changed(file));
+            }
+            let digest = stream(&target, size, None)?;
+            unchanged()?;
+            if let Known::No { replace } = self.known(&digest, size) {
+                self.add(digest, size, replace, temporary);
+            }
+            return Ok((digest, size));
         }
         let digest = stream(file, size, None)?;
         let Known::No { replace } = self.known(&digest, size) else {
             unchanged()?;
             return Ok((digest, size));
         };
-        let (target, temporary) = self.temporary()?;
-        let copied = match rustix::fs::ioctl_ficlone(&target, file) {
-            // The clone is private: what it holds can't change any more.
-            Ok(()) if target.metadata().is_ok_and(|clone| clone.len() == size) => {
-                stream(&target, size, None)?
-            }
-            Ok(()) => return Err(changed(file)),
-            Err(_) => stream(file, size, Some((&target, &temporary.path)))?,
-        };
+        let copied = stream(file, size, Some((&target, &temporary.path)))?;
         unchanged()?;
         if copied != digest {
             return Err(changed(file));
@@ -141,7 +151,7 @@ impl Store {
     /// Stores bytes as an object, like [`Store::put_object`].
     pub fn put_object_bytes(&self, bytes: &[u8]) -> Result<Digest> {
         self.writable()?;
-        self.put_bytes(bytes)
+        self.put_bytes(bytes, None)
     }
 
     /// Opens an object for reading.
@@ -193,12 +203,19 @@ impl Store {
         flush()
     }
 
-    fn put_bytes(&self, bytes: &[u8]) -> Result<Digest> {
-        let digest = hash(bytes);
+    /// Stores `bytes`, which may be the content of `file`.
+    fn put_bytes(&self, bytes: &[u8], file: Option<&File>) -> Result<Digest> {
+        let digest = Digest::of(bytes);
         let size = bytes.len() as u64;
         if let Known::No { replace } = self.known(&digest, size) {
             let (target, temporary) = self.temporary()?;
-            target.write_all_at(bytes, 0).map_err(Error::io("write", &temporary.path))?;
+            let file = file.filter(|_| size >= CLONED);
+            if !file.is_some_and(|file| cloned(file, &target, &digest, size)) {
+                target
+                    .set_len(0)
+                    .and_then(|()| target.write_all_at(bytes, 0))
+                    .map_err(Error::io("write", &temporary.path))?;
+            }
             self.add(digest, size, replace, temporary);
         }
         Ok(digest)
@@ -294,18 +311,11 @@ pub(crate) fn by_digest(dir: &Path, digest: &Digest) -> PathBuf {
     dir.join(&hex[..2]).join(&hex[2..])
 }
 
-fn hash(bytes: &[u8]) -> Digest {
-    let mut hasher = blake3::Hasher::new();
-    update(&mut hasher, bytes);
-    Digest::from_bytes(*hasher.finalize().as_bytes())
-}
-
-fn update(hasher: &mut blake3::Hasher, bytes: &[u8]) {
-    if bytes.len() >= MANY_THREADS {
-        hasher.update_rayon(bytes);
-    } else {
-        hasher.update(bytes);
-    }
+/// Whether `target` is now a clone of `file` that holds what it should.
+fn cloned(file: &File, target: &File, digest: &Digest, size: u64) -> bool {
+    rustix::fs::ioctl_ficlone(target, file).is_ok()
+        && target.metadata().is_ok_and(|clone| clone.len() == size)
+        && stream(target, size, None).is_ok_and(|found| found == *digest)
 }
 
 /// Wraps an error of reading `file`, of which only the descriptor is known.
@@ -346,27 +356,36 @@ fn stream(source: &File, size: u64, copy: Option<(&File, &Path)>) -> Result<Dige
         target.set_len(0).and_then(|()| target.set_len(size)).map_err(Error::io("write", path))?;
     }
     let mut hasher = blake3::Hasher::new();
-    with_buffer(PIECE, |buffer| {
+    let many = size >= MANY_THREADS;
+    let mut update = |bytes: &[u8]| {
+        if many {
+            hasher.update_rayon(bytes);
+        } else {
+            hasher.update(bytes);
+        }
+    };
+    with_buffer(PIECE, |buffer| -> Result<()> {
         let mut at = 0;
         while at < size {
             let (data, end) = next_data(source, at, size)?;
             while at < data {
                 let zeros = piece_length(at, data);
-                update(&mut hasher, &ZEROS[..zeros]);
+                update(&ZEROS[..zeros]);
                 at += zeros as u64;
             }
             while at < end {
                 let piece = &mut buffer[..piece_length(at, end)];
                 read_piece(source, piece, at)?;
-                update(&mut hasher, piece);
+                update(piece);
                 if let Some((target, path)) = copy {
                     target.write_all_at(piece, at).map_err(Error::io("write", path))?;
                 }
                 at += piece.len() as u64;
             }
         }
-        Ok(Digest::from_bytes(*hasher.finalize().as_bytes()))
-    })
+        Ok(())
+    })?;
+    Ok(Digest::from_bytes(*hasher.finalize().as_bytes()))
 }
 
 fn piece_length(from: u64, to: u64) -> usize {

@@ -2,6 +2,8 @@
 
 mod build;
 mod codec;
+mod delta;
+mod differences;
 mod merkle;
 mod paths;
 
@@ -11,6 +13,8 @@ use crate::digest::Digest;
 
 pub use build::TreeError;
 pub use codec::{DecodeError, TREE_VERSION};
+pub(crate) use delta::{DELTA_VERSION, Delta, START, base_of, is_sound};
+pub use differences::{Difference, Differences};
 pub use paths::{base_name, compare_paths, parent_path};
 
 use merkle::Directory;
@@ -106,12 +110,32 @@ impl Entry {
 
 /// The canonical listing of a root: parents before children, siblings by name (bytes), that is the
 /// order of paths with `/` sorting before every other byte.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Tree {
     entries: Vec<Entry>,
     /// One per directory, in the order of `entries`; never empty, the first is the root's.
     directories: Vec<Directory>,
+    origin: Origin,
 }
+
+/// What a tree is in the store that it was loaded from; no part of what it is.
+#[derive(Debug, Clone)]
+enum Origin {
+    /// It wasn't loaded from a store.
+    Unknown,
+    /// It is stored as a whole.
+    Full,
+    /// It is stored as what it has over another.
+    Over(delta::Over),
+}
+
+impl PartialEq for Tree {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.entries, &self.directories) == (&other.entries, &other.directories)
+    }
+}
+
+impl Eq for Tree {}
 
 /// What is directly in a directory of a tree.
 #[derive(Debug, Clone, Copy)]
@@ -130,7 +154,7 @@ impl Default for Tree {
         let meta = Meta { mode: 0o755, ..Meta::default() };
         let entries = vec![Entry { path: Vec::new(), meta, kind: Kind::Directory }];
         let directories = merkle::hash(&entries, vec![Directory::new(0, 1, 1)]);
-        Self { entries, directories }
+        Self { entries, directories, origin: Origin::Unknown }
     }
 }
 
@@ -247,6 +271,33 @@ impl Tree {
     #[must_use]
     pub fn directory_digest(&self, path: &[u8]) -> Option<Digest> {
         self.position(path).and_then(|index| self.directory_at(index)).map(Directory::digest)
+    }
+
+    /// Where this tree and `other` differ in more than times, in order: the entries at each such path, in this
+    /// tree and in the other. What is below a directory that only one has comes one by one. Equal directories
+    /// aren't looked into: this costs as much as there is different.
+    pub fn differences<'t>(&'t self, other: &'t Self) -> Differences<'t> {
+        Differences::new(self, other)
+    }
+
+    /// Whether storing it over another can pay.
+    pub(crate) fn is_large(&self) -> bool {
+        self.entries.len() >= delta::WORTH_IT
+    }
+
+    /// This tree, loaded from a store, where it is stored as a whole.
+    pub(crate) fn stored_whole(self) -> Self {
+        Self { origin: Origin::Full, ..self }
+    }
+
+    /// The tree that this one is stored over, or it itself if it is stored as a whole. `None` where it wasn't
+    /// loaded from a store.
+    pub(crate) fn stored_base(&self) -> Option<Digest> {
+        match &self.origin {
+            Origin::Unknown => None,
+            Origin::Full => Some(self.digest()),
+            Origin::Over(over) => Some(over.base),
+        }
     }
 
     fn position(&self, path: &[u8]) -> Option<usize> {

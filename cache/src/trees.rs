@@ -1,7 +1,8 @@
 //! Trees in the store.
 
+mod over;
+
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
@@ -9,7 +10,7 @@ use crate::durable;
 use crate::error::{Error, Result};
 use crate::objects::by_digest;
 use crate::store::{Store, make_directory};
-use crate::tree::{DecodeError, TREE_VERSION, Tree};
+use crate::tree::Tree;
 
 impl Store {
     /// Stores a tree and returns its digest; durable when this returns. Objects that wait for
@@ -17,29 +18,46 @@ impl Store {
     ///
     /// Of two trees with equal digests, which can differ in modification times only, the first stays.
     pub fn put_tree(&self, tree: &Tree) -> Result<Digest> {
+        self.put(tree, None)
+    }
+
+    /// [`Store::put_tree`], for a tree that differs little from `near`, which is in the store: where it pays,
+    /// only what differs is written. Such a tree can't be read without what it is stored over, see
+    /// [`Store::tree_base`].
+    pub fn put_tree_like(&self, tree: &Tree, near: &Tree) -> Result<Digest> {
+        self.put(tree, Some(near))
+    }
+
+    fn put(&self, tree: &Tree, near: Option<&Tree>) -> Result<Digest> {
         self.writable()?;
         if self.has_pending() {
             self.sync()?;
         }
         let digest = tree.digest();
         let path = self.tree_path(&digest);
-        // Loading it is cheap, and mends what was damaged.
-        if load(&path, &digest).is_ok() {
+        // Looking is cheap, and what is damaged is written anew.
+        if self.holds_tree(&digest) {
             return Ok(digest);
         }
-        self.publish(&tree.encode(), &path, true)?;
+        self.publish(&self.encode(tree, near), &path, true)?;
         Ok(digest)
     }
 
-    /// Loads a tree and checks it against its digest.
+    /// Loads a tree. What isn't undamaged and the tree of that digest is an error; but a whole file is believed
+    /// what it says of its directories' digests.
     pub fn tree(&self, digest: &Digest) -> Result<Tree> {
-        load(&self.tree_path(digest), digest)
+        self.load(digest, Tree::decode_own)
+    }
+
+    /// Loads a tree, and computes all its digests anew.
+    pub fn checked_tree(&self, digest: &Digest) -> Result<Tree> {
+        self.load(digest, Tree::decode)
     }
 
     /// Whether the tree is there.
     #[must_use]
     pub fn has_tree(&self, digest: &Digest) -> bool {
-        self.tree_path(digest).exists()
+        self.tree_is_there(digest)
     }
 
     fn tree_path(&self, digest: &Digest) -> PathBuf {
@@ -73,24 +91,6 @@ impl Store {
         }
         published
     }
-}
-
-fn load(path: &Path, digest: &Digest) -> Result<Tree> {
-    let bytes = fs::read(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Error::Missing { what: format!("tree {digest}") },
-        _ => Error::io("read", path)(error),
-    })?;
-    let damaged = |what: String| Error::Damaged { what, path: path.to_owned() };
-    let tree = Tree::decode(&bytes).map_err(|error| match error {
-        DecodeError::Version { found } => {
-            Error::Format { path: path.to_owned(), found: found.to_string(), known: TREE_VERSION }
-        }
-        other => damaged(other.to_string()),
-    })?;
-    if tree.digest() != *digest {
-        return Err(damaged(format!("the tree {}", tree.digest())));
-    }
-    Ok(tree)
 }
 
 #[cfg(test)]

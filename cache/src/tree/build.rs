@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::digest::Digest;
 
 use super::merkle::{self, Directory};
-use super::{Entry, Kind, Meta, Tree, base_name, compare_paths, parent_path, paths};
+use super::{Entry, Kind, Meta, Origin, Tree, base_name, compare_paths, parent_path, paths};
 
 /// Entries in one tree.
 pub(super) const MAX_ENTRIES: usize = 1 << 24;
@@ -81,7 +81,10 @@ impl Tree {
     /// [`Tree::from_entries`], with the error as it is.
     pub(super) fn build(mut entries: Vec<Entry>) -> Result<Self, TreeError> {
         normalise(&mut entries)?;
-        Self::from_canonical(entries)
+        check_all(&entries, |_| false)?;
+        let directories = find_directories(&entries)?;
+        let directories = merkle::hash(&entries, directories);
+        Ok(Self { entries, directories, origin: Origin::Unknown })
     }
 
     /// [`Tree::from_entries_like`], with the error as it is.
@@ -90,8 +93,8 @@ impl Tree {
         let same = equal_entries(base, &entries);
         check_all(&entries, |at| same[at].is_some())?;
         let directories = find_directories(&entries)?;
-        let directories = merkle::hash_like(&entries, directories, base, &same);
-        Ok(Self { entries, directories })
+        let directories = merkle::hash_like(&entries, directories, &base.directories, &same);
+        Ok(Self { entries, directories, origin: Origin::Unknown })
     }
 
     /// [`Tree::digest_of`], with the error as it is.
@@ -104,15 +107,6 @@ impl Tree {
         let directories = find_directories(&entries)?;
         let known = |it: &Directory| known.get(&entries[it.index()].path).copied();
         Ok(merkle::hash_but(&entries, directories, known)[0].digest())
-    }
-
-    /// A tree from entries that should be in canonical order and form already; that is checked.
-    pub(super) fn from_canonical(entries: Vec<Entry>) -> Result<Self, TreeError> {
-        check_all(&entries, |_| false)?;
-        check_order(&entries)?;
-        let directories = find_directories(&entries)?;
-        let directories = merkle::hash(&entries, directories);
-        Ok(Self { entries, directories })
     }
 }
 
@@ -131,7 +125,7 @@ fn normalise(entries: &mut [Entry]) -> Result<(), TreeError> {
 }
 
 /// Checks each entry but those that are `known` to be sound, and what all of them are together.
-fn check_all(entries: &[Entry], known: impl Fn(usize) -> bool) -> Result<(), TreeError> {
+pub(super) fn check_all(entries: &[Entry], known: impl Fn(usize) -> bool) -> Result<(), TreeError> {
     if entries.len() > MAX_ENTRIES {
         return Err(TreeError::TooLarge { what: "more than 16,777,216 entries" });
     }
@@ -249,7 +243,7 @@ fn kind_fault(entry: &Entry) -> Option<&'static str> {
 }
 
 /// Paths must rise strictly.
-fn check_order(entries: &[Entry]) -> Result<(), TreeError> {
+pub(super) fn check_order(entries: &[Entry]) -> Result<(), TreeError> {
     for pair in entries.windows(2) {
         match compare_paths(&pair[0].path, &pair[1].path) {
             std::cmp::Ordering::Less => {}
@@ -319,7 +313,7 @@ fn unfit(entry: &Entry) -> TreeError {
 }
 
 /// Finds the directories and their extents; every entry must have a directory as its parent.
-fn find_directories(entries: &[Entry]) -> Result<Vec<Directory>, TreeError> {
+pub(super) fn find_directories(entries: &[Entry]) -> Result<Vec<Directory>, TreeError> {
     match entries.first() {
         Some(root) if root.path.is_empty() && root.is_directory() => {}
         _ => return Err(TreeError::NoRoot),

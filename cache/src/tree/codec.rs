@@ -2,26 +2,29 @@
 
 use crate::digest::Digest;
 
-use super::build::{MAX_ENTRIES, MAX_PATH, MAX_TEXT, MAX_XATTRS, text_length, xattr_length};
-use super::merkle::{Directory, put_meta};
+use super::build::{
+    MAX_ENTRIES, MAX_PATH, MAX_TEXT, MAX_XATTRS, check_all, check_order, find_directories, text_length,
+    xattr_length,
+};
+use super::merkle::{self, Directory, put_meta};
 use super::paths::shared_length;
-use super::{Entry, Kind, Meta, Mtime, Tree, TreeError};
+use super::{Entry, Kind, Meta, Mtime, Origin, Tree, TreeError};
 
-/// The version of the tree format that this crate reads and writes.
+/// The version of a tree that is stored as a whole.
 pub const TREE_VERSION: u32 = 1;
 
 /// Starts every tree; its line ends show a file that went through a text-mode copy.
-const MAGIC: [u8; 8] = *b"RBTREE\r\n";
+pub(super) const MAGIC: [u8; 8] = *b"RBTREE\r\n";
 /// Magic, version, compression, and five numbers.
 const HEADER: usize = 8 + 4 + 4 + 5 * 8;
 /// Entry, end, objects before it, offset in the body, digest.
 const DIRECTORY: usize = 4 * 4 + 32;
-const CHECKSUM: usize = 32;
+pub(super) const CHECKSUM: usize = 32;
 /// Bodies below this aren't worth compressing, and stay the same bytes whatever zstd does.
-const COMPRESS_FROM: usize = 1024;
+pub(super) const COMPRESS_FROM: usize = 1024;
 /// A body of more bytes than this is refused.
-const MAX_BODY: usize = 1 << 28;
-const ZSTD_LEVEL: i32 = 1;
+pub(super) const MAX_BODY: usize = 1 << 28;
+pub(super) const ZSTD_LEVEL: i32 = 1;
 /// The least that an entry takes in the body: shared, length, tag, and one more.
 const LEAST_ENTRY: usize = 4;
 
@@ -32,7 +35,7 @@ pub enum DecodeError {
     #[error("not a tree")]
     NotATree,
     /// They are a tree of another version.
-    #[error("a tree of format {found}, known is {TREE_VERSION}")]
+    #[error("a tree of format {found}")]
     Version {
         /// The version they name.
         found: u32,
@@ -48,7 +51,7 @@ pub enum DecodeError {
     Tree(#[from] TreeError),
 }
 
-const TAG_HARDLINK: u8 = 3;
+pub(super) const TAG_HARDLINK: u8 = 3;
 
 pub(super) fn tag(kind: &Kind) -> u8 {
     match kind {
@@ -109,11 +112,18 @@ impl Tree {
     /// A tree from the bytes that [`Tree::encode`] gave. Whatever the bytes are, this neither panics
     /// nor takes memory out of proportion; the digests inside are computed anew and compared.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let header = Header::read(bytes)?;
-        let (content, checksum) = bytes.split_at(bytes.len() - CHECKSUM);
-        if blake3::hash(content).as_bytes() != checksum {
-            return Err(DecodeError::Damaged);
+        let tree = Self::decode_own(bytes)?;
+        if merkle::hash(&tree.entries, tree.directories.clone()) != tree.directories {
+            return Err(DecodeError::Malformed(WRONG_TABLE));
         }
+        Ok(tree)
+    }
+
+    /// [`Tree::decode`], for bytes that only we can have written: where the checksum is right, the digests
+    /// are taken for what they say.
+    pub(crate) fn decode_own(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let content = sealed(bytes, TREE_VERSION, HEADER)?;
+        let header = Header::read(bytes)?;
         let (directories, rest) = content[HEADER..].split_at(header.directories * DIRECTORY);
         let (objects, stored) = rest.split_at(header.objects * 32);
         let unpacked;
@@ -124,13 +134,45 @@ impl Tree {
             stored
         };
         let (entries, offsets) = read_entries(&header, objects, body)?;
-        let tree = Self::from_canonical(entries)?;
+        check_all(&entries, |_| false)?;
+        check_order(&entries)?;
+        let mut found = find_directories(&entries)?;
+        if found.len() != header.directories {
+            return Err(DecodeError::Malformed(WRONG_TABLE));
+        }
+        for (directory, row) in found.iter_mut().zip(directories.chunks_exact(DIRECTORY)) {
+            directory.set_digest(row[16..].try_into().map_or(directory.digest(), Digest::from_bytes));
+        }
+        let tree = Self { entries, directories: found, origin: Origin::Unknown };
         // The table serves readers that skip subtrees, so it may not say anything else.
         if Parts::table(&tree, &offsets) != directories {
-            return Err(DecodeError::Malformed("its table of directories is wrong"));
+            return Err(DecodeError::Malformed(WRONG_TABLE));
         }
         Ok(tree)
     }
+}
+
+const WRONG_TABLE: &str = "its table of directories is wrong";
+
+/// All of a file but its checksum, if that is right, the version `known`, and there are `least` bytes.
+pub(super) fn sealed(bytes: &[u8], known: u32, least: usize) -> Result<&[u8], DecodeError> {
+    let version = bytes.strip_prefix(&MAGIC).ok_or(DecodeError::NotATree)?.get(..4);
+    let version = version.and_then(|it| it.try_into().ok()).ok_or(DecodeError::Damaged)?;
+    let found = u32::from_le_bytes(version);
+    if found != known {
+        return Err(DecodeError::Version { found });
+    }
+    let content = bytes.len().checked_sub(CHECKSUM).filter(|length| *length >= least);
+    let (content, checksum) = bytes.split_at(content.ok_or(DecodeError::Damaged)?);
+    if blake3::hash(content).as_bytes() == checksum { Ok(content) } else { Err(DecodeError::Damaged) }
+}
+
+/// The tree that a whole file says it is.
+pub(super) fn named(bytes: &[u8]) -> Result<Digest, DecodeError> {
+    let content = sealed(bytes, TREE_VERSION, HEADER)?;
+    Header::read(bytes)?;
+    let root = content.get(HEADER + 16..HEADER + DIRECTORY).and_then(|it| it.try_into().ok());
+    root.map(Digest::from_bytes).ok_or(DecodeError::Damaged)
 }
 
 struct Header {
@@ -142,19 +184,10 @@ struct Header {
 }
 
 impl Header {
-    /// Reads the header and checks it against the number of bytes there are.
+    /// Reads the header of a file whose checksum is right, and checks it against the number of bytes there
+    /// are.
     fn read(bytes: &[u8]) -> Result<Self, DecodeError> {
-        if !bytes.starts_with(&MAGIC) {
-            return Err(DecodeError::NotATree);
-        }
         let word = |at: usize| bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes);
-        let found = word(8).ok_or(DecodeError::Damaged)?;
-        if found != TREE_VERSION {
-            return Err(DecodeError::Version { found });
-        }
-        if bytes.len() < HEADER + CHECKSUM {
-            return Err(DecodeError::Damaged);
-        }
         let number = |place: usize| {
             let at = 16 + place * 8;
             let number = bytes[at..at + 8].try_into().map_or(u64::MAX, u64::from_le_bytes);
@@ -191,7 +224,7 @@ impl Header {
     }
 }
 
-fn unpack(stored: &[u8], length: usize) -> Result<Vec<u8>, DecodeError> {
+pub(super) fn unpack(stored: &[u8], length: usize) -> Result<Vec<u8>, DecodeError> {
     use std::io::Read;
     let wrong = |_| DecodeError::Malformed("its body doesn't decompress");
     // Grows with what really comes out: the length is only a claim.
@@ -288,15 +321,15 @@ fn put_directory(table: &mut Vec<u8>, directory: &Directory, offset: &Offset) {
 
 /// The different metas of a tree but for their times: a root has dozens, not thousands.
 #[derive(Default)]
-struct Metas<'a> {
-    list: Vec<&'a Meta>,
+pub(super) struct Metas<'a> {
+    pub(super) list: Vec<&'a Meta>,
     plain: std::collections::HashMap<MetaKey<'a>, u64>,
 }
 
 type MetaKey<'a> = (u32, u32, u32, &'a [(Vec<u8>, Vec<u8>)]);
 
 impl<'a> Metas<'a> {
-    fn number(&mut self, meta: &'a Meta) -> u64 {
+    pub(super) fn number(&mut self, meta: &'a Meta) -> u64 {
         let list = &mut self.list;
         *self.plain.entry((meta.mode, meta.uid, meta.gid, &meta.xattrs)).or_insert_with(|| {
             list.push(meta);
@@ -305,7 +338,7 @@ impl<'a> Metas<'a> {
     }
 }
 
-fn put_mtime(buffer: &mut Vec<u8>, mtime: Mtime) {
+pub(super) fn put_mtime(buffer: &mut Vec<u8>, mtime: Mtime) {
     // Zigzag: times before 1970 are legal, and stay short.
     let seconds = mtime.seconds;
     put_varint(buffer, (seconds.cast_unsigned() << 1) ^ (seconds >> 63).cast_unsigned());
@@ -313,21 +346,21 @@ fn put_mtime(buffer: &mut Vec<u8>, mtime: Mtime) {
 }
 
 /// Reads numbers and byte strings off a slice.
-struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
+pub(super) struct Reader<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) at: usize,
 }
 
 const SHORT: DecodeError = DecodeError::Malformed("its body ends early");
 
 impl<'a> Reader<'a> {
-    fn byte(&mut self) -> Result<u8, DecodeError> {
+    pub(super) fn byte(&mut self) -> Result<u8, DecodeError> {
         let byte = *self.bytes.get(self.at).ok_or(SHORT)?;
         self.at += 1;
         Ok(byte)
     }
 
-    fn varint(&mut self) -> Result<u64, DecodeError> {
+    pub(super) fn varint(&mut self) -> Result<u64, DecodeError> {
         let mut number = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -343,27 +376,27 @@ impl<'a> Reader<'a> {
         Err(DecodeError::Malformed("a number in its body is too large"))
     }
 
-    fn word(&mut self) -> Result<u32, DecodeError> {
+    pub(super) fn word(&mut self) -> Result<u32, DecodeError> {
         u32::try_from(self.varint()?).map_err(|_| DecodeError::Malformed("a number in its body is too large"))
     }
 
-    fn size(&mut self) -> Result<usize, DecodeError> {
+    pub(super) fn size(&mut self) -> Result<usize, DecodeError> {
         usize::try_from(self.varint()?).map_err(|_| SHORT)
     }
 
-    fn take(&mut self, length: usize) -> Result<&'a [u8], DecodeError> {
+    pub(super) fn take(&mut self, length: usize) -> Result<&'a [u8], DecodeError> {
         let end = self.at.checked_add(length).ok_or(SHORT)?;
         let taken = self.bytes.get(self.at..end).ok_or(SHORT)?;
         self.at = end;
         Ok(taken)
     }
 
-    fn bytes(&mut self) -> Result<&'a [u8], DecodeError> {
+    pub(super) fn bytes(&mut self) -> Result<&'a [u8], DecodeError> {
         let length = self.size()?;
         self.take(length)
     }
 
-    fn mtime(&mut self) -> Result<Mtime, DecodeError> {
+    pub(super) fn mtime(&mut self) -> Result<Mtime, DecodeError> {
         let zigzag = self.varint()?;
         let seconds = (zigzag >> 1).cast_signed() ^ -(zigzag & 1).cast_signed();
         Ok(Mtime { seconds, nanoseconds: self.word()? })
@@ -382,7 +415,19 @@ impl<'a> Reader<'a> {
         Ok(Meta { mode, uid, gid, mtime: Mtime::default(), xattrs })
     }
 
-    fn metas(&mut self) -> Result<Vec<Meta>, DecodeError> {
+    /// What is neither a file nor a hardlink.
+    pub(super) fn kind(&mut self, tag: u8) -> Result<Kind, DecodeError> {
+        Ok(match tag {
+            0 => Kind::Directory,
+            2 => Kind::Symlink { target: self.bytes()?.to_vec() },
+            4 => Kind::CharDevice { major: self.word()?, minor: self.word()? },
+            5 => Kind::BlockDevice { major: self.word()?, minor: self.word()? },
+            6 => Kind::Fifo,
+            _ => return Err(DecodeError::Malformed("an entry is of an unknown kind")),
+        })
+    }
+
+    pub(super) fn metas(&mut self) -> Result<Vec<Meta>, DecodeError> {
         let mut metas = Vec::new();
         let mut text = 0usize;
         for _ in 0..self.varint()? {
@@ -434,14 +479,14 @@ fn read_entries(
 }
 
 /// What front coding and shared metadata unfold to is bounded, whatever the file's own size.
-fn within(text: usize) -> Result<(), DecodeError> {
+pub(super) fn within(text: usize) -> Result<(), DecodeError> {
     if text > MAX_TEXT {
         return Err(DecodeError::Malformed("it unfolds to more than 1 GiB"));
     }
     Ok(())
 }
 
-fn read_path(reader: &mut Reader<'_>, before: Option<&Entry>) -> Result<Vec<u8>, DecodeError> {
+pub(super) fn read_path(reader: &mut Reader<'_>, before: Option<&Entry>) -> Result<Vec<u8>, DecodeError> {
     let shared = reader.size()?;
     let rest = reader.bytes()?;
     let shared = before
@@ -470,20 +515,13 @@ fn read_kind(
     reader: &mut Reader<'_>,
     objects: &mut std::slice::ChunksExact<'_, u8>,
 ) -> Result<Kind, DecodeError> {
-    Ok(match tag {
-        0 => Kind::Directory,
-        1 => {
-            let size = reader.varint()?;
-            let object = objects.next().and_then(|bytes| bytes.try_into().ok());
-            let object = object.ok_or(DecodeError::Malformed("a file has no object"))?;
-            Kind::File { object: Digest::from_bytes(object), size }
-        }
-        2 => Kind::Symlink { target: reader.bytes()?.to_vec() },
-        4 => Kind::CharDevice { major: reader.word()?, minor: reader.word()? },
-        5 => Kind::BlockDevice { major: reader.word()?, minor: reader.word()? },
-        6 => Kind::Fifo,
-        _ => return Err(DecodeError::Malformed("an entry is of an unknown kind")),
-    })
+    if tag != 1 {
+        return reader.kind(tag);
+    }
+    let size = reader.varint()?;
+    let object = objects.next().and_then(|bytes| bytes.try_into().ok());
+    let object = object.ok_or(DecodeError::Malformed("a file has no object"))?;
+    Ok(Kind::File { object: Digest::from_bytes(object), size })
 }
 
 #[cfg(test)]

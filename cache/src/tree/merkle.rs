@@ -18,7 +18,7 @@
 use crate::digest::Digest;
 
 use super::codec::{put_bytes, put_varint, tag};
-use super::{Entry, Kind, Meta, Tree, base_name, compare_paths};
+use super::{Entry, Kind, Meta, base_name, compare_paths};
 
 const DOMAIN: &[u8] = b"rootbuild directory 1\n";
 
@@ -61,6 +61,10 @@ impl Directory {
     pub(super) fn digest(&self) -> Digest {
         self.digest
     }
+
+    pub(super) fn set_digest(&mut self, digest: Digest) {
+        self.digest = digest;
+    }
 }
 
 /// Fills in the digests of `directories`, which list every directory of `entries` in order.
@@ -68,12 +72,12 @@ pub(super) fn hash(entries: &[Entry], directories: Vec<Directory>) -> Vec<Direct
     hash_but(entries, directories, |_| None)
 }
 
-/// [`hash`], but takes from `base` what is there: `same` holds, for each entry, the number of the one
-/// of `base` that it equals.
+/// [`hash`], but takes from `base`, another tree's directories, what is there: `same` holds, for each entry, the
+/// number of the one of that tree that it equals.
 pub(super) fn hash_like(
     entries: &[Entry],
     directories: Vec<Directory>,
-    base: &Tree,
+    base: &[Directory],
     same: &[Option<usize>],
 ) -> Vec<Directory> {
     // How many of the entries before each are others than in `base`.
@@ -84,7 +88,8 @@ pub(super) fn hash_like(
     }
     hash_but(entries, directories, |directory| {
         let (start, end) = (directory.index(), directory.end());
-        let theirs = base.directory_at(same[start]?)?;
+        let theirs = same[start]?;
+        let theirs = base.binary_search_by_key(&theirs, Directory::index).ok().map(|found| &base[found])?;
         // Equal in number too: nothing is gone.
         let equal = others[start] == others[end] && theirs.end() - theirs.index() == end - start;
         equal.then(|| theirs.digest())

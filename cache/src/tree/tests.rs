@@ -344,4 +344,31 @@ proptest! {
             prop_assert_eq!(one.directory_digest(&entry.path) == Some(other), strip(&one) == strip(&two));
         }
     }
+
+    #[test]
+    fn differences_are_what_a_comparison_of_all_entries_finds(one in tree(), two in tree()) {
+        let all: std::collections::BTreeSet<&[u8]> =
+            one.entries().iter().chain(two.entries()).map(|entry| entry.path.as_slice()).collect();
+        let timeless = |tree: &Tree, path: &[u8]| {
+            let untimed = |entry: &Entry| {
+                let mut entry = entry.clone();
+                entry.meta.mtime = Mtime::default();
+                entry
+            };
+            tree.get(path).map(|entry| (untimed(entry), untimed(tree.resolve(entry))))
+        };
+        let mut want: Vec<&[u8]> =
+            all.into_iter().filter(|path| timeless(&one, path) != timeless(&two, path)).collect();
+        want.sort_by(|a, b| compare_paths(a, b));
+        let found: Vec<&[u8]> = one
+            .differences(&two)
+            .map(|it| {
+                let path = it.old.or(it.new).unwrap().path.as_slice();
+                assert_eq!((it.old, it.new), (one.get(path), two.get(path)));
+                path
+            })
+            .collect();
+        prop_assert_eq!(found, want);
+        prop_assert_eq!(one.differences(&one).count(), 0);
+    }
 }
