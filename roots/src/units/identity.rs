@@ -131,10 +131,17 @@ impl Work<'_, '_> {
         let mut names = Vec::new();
         let mut inside = Vec::new();
         for word in words::split(value).unwrap_or_default() {
+            if climbs(&word.text) {
+                self.dropped(entry, Level::Warning, "it leads out of `/run`");
+                continue;
+            }
             let (name, link) = word.text.split_once(':').unwrap_or((&word.text, ""));
             let link = if link.is_empty() { String::new() } else { format!(":{below}/{link}") };
             names.push(words::quote(&format!("{below}/{name}{link}")));
             inside.push(format!("/run/{name}"));
+        }
+        if names.is_empty() {
+            return;
         }
         self.set(entry, &names.join(" "));
         self.out.environment.retain(|(name, _)| name != "RUNTIME_DIRECTORY");
@@ -147,15 +154,16 @@ impl Work<'_, '_> {
     /// Directories in the root itself, which come with it and go with it.
     pub(super) fn directory(&mut self, entry: &Entry, value: &str, top: &'static str) {
         let words = words::split(value).unwrap_or_default();
+        // What follows a colon is a link, which the root has no use for: it is told by the variable.
         let names: Vec<&str> =
             words.iter().map(|word| word.text.split_once(':').map_or(&*word.text, |it| it.0)).collect();
+        if names.iter().any(|name| is_open(name) || climbs(name)) {
+            return self.dropped(entry, Level::Warning, "its name isn't known before the unit is started");
+        }
         let variable = VARIABLES.iter().find(|(of, _)| *of == top).map_or("", |(_, name)| name);
         let inside = names.iter().map(|name| format!("{top}/{name}")).collect::<Vec<_>>();
         if top != "/etc" && self.unit.is_on("Service", "DynamicUser") {
             return self.kept_on_host(entry, &names, &inside, top);
-        }
-        if names.iter().any(|name| is_open(name) || name.split('/').any(|part| part == "..")) {
-            return self.dropped(entry, Level::Warning, "its name isn't known before the unit is started");
         }
         let (uid, gid) = self.user.map_or((0, 0), |user| (user.uid, user.gid));
         let group =
@@ -164,6 +172,8 @@ impl Work<'_, '_> {
         let (uid, gid) = if top == "/etc" { (0, 0) } else { (uid, gid) };
         let mode =
             self.unit.last("Service", &format!("{}Mode", entry.key)).map_or("0755", |it| it.value.as_str());
+        let is_mode = mode.len() <= 5 && mode.chars().all(|c| c.is_digit(8));
+        let mode = if is_mode { mode } else { "0755" };
         for path in &inside {
             self.out.directories.push(format!("d {} {mode} {uid} {gid} -", words::quote(path)));
             if top != "/etc" {
@@ -187,4 +197,9 @@ impl Work<'_, '_> {
             format!("kept on the host, below `{top}/private/{below}`: its user is made up at each start");
         self.changed(entry, Level::Warning, reason);
     }
+}
+
+/// Whether a path has `..` in it.
+fn climbs(path: &str) -> bool {
+    path.split(['/', ':']).any(|part| part == "..")
 }

@@ -15,6 +15,7 @@ mod exec;
 mod generators;
 mod host;
 mod identity;
+mod install;
 mod load;
 mod name;
 mod ours;
@@ -43,10 +44,12 @@ use std::path::{Path, PathBuf};
 
 pub use generators::{GenerateError, Generated, generate};
 pub use host::{Host, HostError, OLDEST};
+pub use install::{Changes, Directories, InstallError, install, uninstall};
 pub use paths::fixed;
 pub use report::{Finding, Level, Place, Report};
 pub use users::Record;
 
+use crate::checkout::Areas;
 use crate::publish::InvalidName;
 use load::Index;
 use name::on_host;
@@ -64,8 +67,9 @@ pub struct Request<'a> {
     pub link: &'a Path,
     /// The host's systemd.
     pub host: Host,
-    /// Whether the checkout shares files with the store: then services get those read-only.
-    pub linked: bool,
+    /// The parts of the root that its services may write, where the checkout shares the others with the
+    /// store; `None`: every file is its own.
+    pub private: Option<&'a Areas>,
     /// Whether services are hardened where they don't say anything themselves.
     pub hardened: bool,
 }

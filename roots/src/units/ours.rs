@@ -7,6 +7,7 @@ use super::rewrite::{Context, Rewritten};
 use super::specifiers::literal;
 use super::text::Writer;
 use super::words;
+use crate::checkout::Areas;
 
 /// Sockets of the host that a root's services talk to, where they are.
 const SOCKETS: [&str; 5] = [
@@ -35,9 +36,8 @@ const HARDENING: [(&str, &str, u32); 13] = [
     ("SystemCallArchitectures", "native", 247),
 ];
 
-/// Directories of a root that its services may write, whether it shares files with the store or not.
-const PRIVATE: [&str; 13] =
-    ["dev", "etc", "home", "mnt", "media", "opt", "proc", "root", "run", "srv", "sys", "tmp", "var"];
+/// Where something else is mounted for services.
+const MOUNTED: [&str; 5] = ["dev", "proc", "run", "sys", "tmp"];
 
 /// The unit that mounts a root.
 pub(super) fn root_unit(root: &str) -> String {
@@ -62,15 +62,18 @@ pub(super) fn drop_in(
 ) -> std::io::Result<String> {
     let root = context.request.name;
     let mut writer = Writer::default();
-    // Never `BindsTo=`: of a unit that isn't active yet, a mere reload would stop what is bound to it.
-    writer.set("Unit", "Requires", &root_unit(root));
-    writer.set("Unit", "After", &root_unit(root));
-    writer.set("Unit", "PartOf", &target(root));
     let runs = match unit.name.kind {
         Kind::Service => true,
         Kind::Socket => unit.entries.iter().any(|entry| entry.key.starts_with("Exec")),
         _ => false,
     };
+    // What listens on ports, or waits for a time, needn't stop when the root is mounted anew.
+    if runs || rewritten.unit.mentions(&paths::fixed(root)) {
+        // Never `BindsTo=`: of a unit that isn't active yet, a mere reload would stop what is bound to it.
+        writer.set("Unit", "Requires", &root_unit(root));
+        writer.set("Unit", "After", &root_unit(root));
+    }
+    writer.set("Unit", "PartOf", &target(root));
     if unit.name.kind == Kind::Socket {
         writer.set("Socket", "Slice", &slice(root));
     }
@@ -101,10 +104,12 @@ fn execution(
     for (key, value) in &rewritten.settings {
         set(key, value);
     }
-    if context.request.linked {
-        let shared = shared(context)?;
-        if !shared.is_empty() {
-            set("ReadOnlyPaths", &shared.join(" "));
+    if let Some(private) = context.request.private {
+        let (read_only, writable) = shared(context, private)?;
+        for (key, paths) in [("ReadOnlyPaths", read_only), ("ReadWritePaths", writable)] {
+            if !paths.is_empty() {
+                set(key, &paths.join(" "));
+            }
         }
     }
     if context.request.hardened {
@@ -119,17 +124,26 @@ fn execution(
     Ok(())
 }
 
-/// What a root shares with the store, and services must not write: what isn't a directory of its own at the
-/// top.
-fn shared(context: &Context<'_>) -> std::io::Result<Vec<String>> {
+/// What a root shares with the store, and services must not write, and what they may all the same.
+fn shared(context: &Context<'_>, private: &Areas) -> std::io::Result<(Vec<String>, Vec<String>)> {
     let names = context.tree.list("/")?;
     let is_shared = |name: &String| {
         let path = format!("/{name}");
         let is_directory = context.tree.kind(&path) == Some(rustix::fs::FileType::Directory);
-        is_directory && context.tree.link(&path).is_none() && !PRIVATE.contains(&name.as_str())
+        is_directory
+            && context.tree.link(&path).is_none()
+            && !private.contains(name.as_bytes())
+            && !MOUNTED.contains(&name.as_str())
     };
-    let quoted = |name: &String| words::quote(&format!("-+/{}", literal(name)));
-    Ok(names.iter().filter(|name| is_shared(name)).map(quoted).collect())
+    let quoted = |path: &str| words::quote(&format!("-+/{}", literal(path)));
+    let shared: Vec<&String> = names.iter().filter(|name| is_shared(name)).collect();
+    let inside = private.paths().filter_map(|path| {
+        let path = str::from_utf8(path).ok()?;
+        let (top, _) = path.split_once('/')?;
+        shared.iter().any(|name| *name == top).then(|| quoted(path))
+    });
+    let inside = inside.collect();
+    Ok((shared.iter().map(|name| quoted(name)).collect(), inside))
 }
 
 /// Mounts the root's current checkout at its fixed path. Nothing of rootbuild's has to be installed for it.
@@ -191,7 +205,8 @@ fn argument(text: &str) -> String {
 pub(super) fn target_unit(root: &str, started: &[String]) -> String {
     let mut writer = Writer::default();
     writer.set("Unit", "Description", &format!("Root {root} of rootbuild and its services"));
-    writer.set("Unit", "Requires", &root_unit(root));
+    // With `Requires=` all of it would be restarted when the root is mounted anew, sockets and timers too.
+    writer.set("Unit", "Wants", &root_unit(root));
     writer.set("Unit", "After", &root_unit(root));
     for unit in started {
         writer.set("Unit", "Wants", unit);

@@ -214,36 +214,59 @@ pub(super) const STARTS: &[(&str, bool)] = &[
     ("time-sync.target", true),
 ];
 
-/// Units of the host that a root's units may name: what they stand for is the host's affair.
-const HOST_UNITS: &[&str] = &[
-    "basic.target",
-    "dbus.service",
-    "dbus.socket",
-    "local-fs-pre.target",
-    "local-fs.target",
-    "network-online.target",
-    "network-pre.target",
-    "network.target",
-    "nss-lookup.target",
-    "nss-user-lookup.target",
-    "paths.target",
-    "remote-fs-pre.target",
-    "remote-fs.target",
-    "shutdown.target",
-    "sockets.target",
-    "sysinit.target",
-    "systemd-journald.service",
-    "systemd-journald.socket",
-    "systemd-sysctl.service",
-    "systemd-tmpfiles-setup.service",
-    "time-set.target",
-    "time-sync.target",
-    "timers.target",
-    "umount.target",
+/// Units of the host that a root's units may name, by setting. None is stopped by it, started that wouldn't be
+/// anyhow, or kept waiting: `Before=` of a target of the boot would let a root hold up its host, or make a
+/// circle of which systemd leaves out what it likes.
+const MAY_NAME: &[(&[&str], &[&str])] = &[
+    (&["Before", "Conflicts"], &["shutdown.target", "umount.target"]),
+    (
+        &["After"],
+        &[
+            "basic.target",
+            "dbus.service",
+            "dbus.socket",
+            "local-fs-pre.target",
+            "local-fs.target",
+            "network-online.target",
+            "network-pre.target",
+            "network.target",
+            "nss-lookup.target",
+            "nss-user-lookup.target",
+            "paths.target",
+            "remote-fs-pre.target",
+            "remote-fs.target",
+            "sockets.target",
+            "sysinit.target",
+            "systemd-journald.service",
+            "systemd-journald.socket",
+            "systemd-sysctl.service",
+            "systemd-tmpfiles-setup.service",
+            "systemd-user-sessions.service",
+            "time-set.target",
+            "time-sync.target",
+            "timers.target",
+        ],
+    ),
+    (
+        &["Wants", "Requires", "Requisite"],
+        &[
+            "basic.target",
+            "dbus.service",
+            "dbus.socket",
+            "local-fs.target",
+            "network-online.target",
+            "network.target",
+            "nss-lookup.target",
+            "nss-user-lookup.target",
+            "remote-fs.target",
+            "sysinit.target",
+            "systemd-journald.service",
+            "systemd-journald.socket",
+            "time-set.target",
+            "time-sync.target",
+        ],
+    ),
 ];
-
-/// A unit of the host's that is waited for is nothing a root may change.
-const ORDERINGS: &[&str] = &["After", "Before", "Wants", "Requires", "Requisite", "Conflicts"];
 
 /// Why a unit that is enabled in a root gets none on the host; `None` where it may.
 pub(super) fn not_lifted(unit: &str) -> Option<&'static str> {
@@ -258,8 +281,7 @@ pub(super) fn is_system_target(unit: &str) -> bool {
 
 /// Whether a root's unit may name this unit of the host in `setting`.
 pub(super) fn may_name(setting: &str, unit: &str) -> bool {
-    let conflict = setting != "Conflicts" || matches!(unit, "shutdown.target" | "umount.target");
-    ORDERINGS.contains(&setting) && conflict && HOST_UNITS.contains(&unit)
+    MAY_NAME.iter().any(|(settings, units)| settings.contains(&setting) && units.contains(&unit))
 }
 
 fn matches(pattern: &str, unit: &str) -> bool {
@@ -286,6 +308,10 @@ mod tests {
     #[test]
     fn no_unit_of_a_root_stops_or_extends_the_hosts() {
         assert!(may_name("After", "network.target") && may_name("Conflicts", "shutdown.target"));
+        for setting in ["Wants", "Requires", "After", "Upholds", "OnSuccess", "BindsTo"] {
+            assert!(!may_name(setting, "shutdown.target"), "{setting}");
+        }
+        assert!(!may_name("Before", "sysinit.target"), "a root doesn't hold up its host");
         assert!(!may_name("Conflicts", "network.target") && !may_name("PartOf", "network.target"));
         assert!(!may_name("OnFailure", "reboot.target") && !may_name("After", "multi-user.target"));
     }

@@ -178,6 +178,14 @@ impl Work<'_, '_> {
                 // `+` says that it is a path in the root.
                 Some(format!("{}+{path}", if signs.contains('-') { "-" } else { "" }))
             }),
+            Rule::Opened => {
+                let (path, rest) = value.split_at(value.find(':').unwrap_or(value.len()));
+                self.set(entry, &format!("{}{rest}", self.host_path(path)));
+            }
+            Rule::Tell(reason) => {
+                self.set(entry, value);
+                self.changed(entry, Level::Note, reason);
+            }
             Rule::Binds => self.each_word(entry, value, Self::bind),
             Rule::RuntimeDirectory => self.runtime_directory(entry, value),
             Rule::Directory(top) => self.directory(entry, value, top),

@@ -36,6 +36,10 @@ pub(super) enum Rule {
     User,
     Group,
     Groups,
+    /// `PATH:NAME:OPTIONS`, which the host opens.
+    Opened,
+    /// Taken over, and told.
+    Tell(&'static str),
     /// Left out, and nobody misses it.
     Drop(&'static str),
     /// Left out, and told.
@@ -46,8 +50,8 @@ pub(super) enum Rule {
 
 use Rule::{
     Address, Binds, Command, Credential, Dependencies, Directory, DirectoryMode, Drop, Group, Groups,
-    HostPath, HostPaths, InsidePaths, Lose, Partners, PathCondition, PidFile, Refuse, RuntimeDirectory,
-    Stream, User,
+    HostPath, HostPaths, InsidePaths, Lose, Opened, Partners, PathCondition, PidFile, Refuse,
+    RuntimeDirectory, Stream, Tell, User,
 };
 
 /// Where a failure or success would be the host's.
@@ -101,7 +105,33 @@ const TABLE: &[(&str, &[&str], Rule)] = &[
     ("Unit", &["FailureAction", "SuccessAction", "JobTimeoutAction", "StartLimitAction"], HOST_ACTION),
     ("Unit", &["RebootArgument", "JobTimeoutRebootArgument"], HOST_ACTION),
     ("Service", &["FailureAction", "SuccessAction", "StartLimitAction", "RebootArgument"], HOST_ACTION),
+    (
+        "Unit",
+        &["OnFailureJobMode", "OnSuccessJobMode", "OnFailureIsolate"],
+        Lose("it could stop what isn't the root's"),
+    ),
+    (
+        "Unit",
+        &[
+            "ConditionHost",
+            "ConditionOSRelease",
+            "ConditionFirstBoot",
+            "ConditionNeedsUpdate",
+            "ConditionControlGroupController",
+            "ConditionUser",
+            "ConditionGroup",
+            "ConditionCredential",
+            "AssertHost",
+            "AssertOSRelease",
+            "AssertFirstBoot",
+            "AssertNeedsUpdate",
+            "AssertUser",
+            "AssertGroup",
+        ],
+        Tell("it is about the host"),
+    ),
     ("Service", &["PIDFile"], PidFile),
+    ("Service", &["OpenFile"], Opened),
     ("Service", &["Sockets"], Partners),
     ("Service", &["BusName"], Lose("no name on the host's D-Bus is taken for a root")),
     ("Service", &["RootDirectoryStartOnly"], Drop("all of it runs in the root")),
@@ -154,6 +184,7 @@ const EXECUTION: &[(&[&str], Rule)] = &[
         ],
         InsidePaths,
     ),
+    (&["ImportCredential"], Lose("it would be a credential of the host")),
     (&["BindPaths", "BindReadOnlyPaths"], Binds),
     (&["RuntimeDirectory"], RuntimeDirectory),
     (&["StateDirectory"], Directory("/var/lib")),
@@ -216,7 +247,7 @@ const SINCE: &[(u32, bool, &[&str])] = &[
     (251, false, &["LogFilterPatterns"]),
     (253, true, &["OpenFile"]),
     (254, false, &["MemoryPressureWatch", "RestartSteps", "RestartMaxDelaySec", "RootEphemeral"]),
-    (254, true, &["ImportCredential", "DelegateSubgroup"]),
+    (254, true, &["DelegateSubgroup"]),
     (256, false, &["MemoryZSwapWriteback"]),
     (257, false, &["PrivatePIDs", "BindLogSockets", "ManagedOOMMemoryPressureDurationSec"]),
 ];

@@ -42,7 +42,8 @@ pub(super) fn expand(value: &str, unit: &UnitName, file: &str, machine: &Machine
             expanded.push('%');
             break;
         };
-        match replacement(letter, unit, file, machine) {
+        // What would be a line of its own is left for systemd to refuse.
+        match replacement(letter, unit, file, machine).filter(|text| !text.contains(char::is_control)) {
             Some(text) => expanded.push_str(&text),
             None => expanded.extend(['%', letter]),
         }
@@ -114,6 +115,7 @@ mod tests {
         assert_eq!(expanded("%n %N %p %P %I", "a-b@x-y.service"), "a-b@x-y.service a-b@x-y a-b a/b x/y");
         assert_eq!(expanded("%n %f %i %I", "a@.service"), "a@%i.service %f %i %I");
         assert_eq!(expanded("%f", "a-b.service"), "/a/b");
+        assert_eq!(expanded("%I", "a@x\\x0ay.service"), "%I", "a new line would be one of the unit");
     }
 
     #[test]

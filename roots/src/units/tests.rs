@@ -251,6 +251,10 @@ fn timers_paths_and_sockets_start_what_is_theirs() {
     assert!(template.contains("RuntimeDirectory=rootbuild/roots/web/run/s-%i\n"));
     assert!(!lifted.text("s.socket").contains("FileDescriptorName"), "each connection has its own");
     let started = ["rootbuild-web-p.path", "rootbuild-web-s.socket", "rootbuild-web-t.timer"];
+    let needs_root =
+        |name: &str| lifted.text(&format!("{name}.d/50-rootbuild.conf")).contains("root.service");
+    assert!(needs_root("p.path") && needs_root("job.service") && needs_root("s@.service"));
+    assert!(!needs_root("t.timer") && !needs_root("s.socket"), "they go on while the root is mounted anew");
     let mut found = lifted.started.clone();
     found.sort();
     assert_eq!(found, started);
@@ -298,7 +302,7 @@ fn a_root_that_cannot_be_mounted_safely_is_refused() {
     root.link("run", "/etc");
     let host = Host { systemd: 252, nss_systemd: true };
     let link = std::path::Path::new("/store/roots/web");
-    let request = super::Request { name: "web", link, host, linked: false, hardened: true };
+    let request = super::Request { name: "web", link, host, private: None, hardened: true };
     assert!(matches!(
         super::lift(root.path(), None, &request),
         Err(super::UnitsError::NoDirectory { path: "/run" })
@@ -317,10 +321,11 @@ fn linked_roots_get_what_they_share_read_only() {
     );
     let host = Host { systemd: 252, nss_systemd: true };
     let link = std::path::Path::new("/my store/50%/roots/web");
-    let request = super::Request { name: "web", link, host, linked: true, hardened: true };
+    let areas = crate::checkout::Areas::new(["/etc", "var", "usr/local"]);
+    let request = super::Request { name: "web", link, host, private: Some(&areas), hardened: true };
     let lifted = super::lift(root.path(), None, &request).unwrap();
     let drop_in = lifted.text("a.service.d/50-rootbuild.conf");
-    assert!(drop_in.contains("ReadOnlyPaths=-+/usr\n"), "{drop_in}");
+    assert!(drop_in.contains("ReadOnlyPaths=-+/usr\nReadWritePaths=-+/usr/local\n"), "{drop_in}");
     assert!(!drop_in.contains("ProtectHostname") && !drop_in.contains("PrivateDevices"), "{drop_in}");
     let mount = lifted.text("root.service");
     assert!(mount.contains(" sh \"/my store/50%%/roots/web\" /run/rootbuild/roots/web web\n"), "{mount}");
@@ -328,4 +333,36 @@ fn linked_roots_get_what_they_share_read_only() {
         mount.contains("tree=$$(readlink -e -- \"$$1\")")
             && mount.contains("RequiresMountsFor=\"/my store/50%%/roots\"\n")
     );
+}
+
+#[test]
+fn no_unit_reaches_beyond_its_root() {
+    let root = Root::new();
+    root.link("etc/evil", "/etc/x\nUser=root\nRootDirectory=/");
+    root.link("etc/swallow", "/etc/x\\");
+    let text = "[Unit]\nOnFailure=reboot.target\nOnFailureJobMode=isolate\nFailureAction=poweroff\nWants=shutdown.target\n\
+        Before=sysinit.target\nConflicts=sshd.service multi-user.target\nBindsTo=dbus.service\nUpholds=dbus.service\n\
+        [Service]\nExecStart=/a\nEnvironmentFile=/etc/evil\nEnvironmentFile=/etc/swallow\nUser=root\n\
+        ReadWritePaths=\"/a\\nUser=root\"\nRuntimeDirectory=../../systemd/system a\nStateDirectory=../../etc\n\
+        StateDirectory=b\nStateDirectoryMode=0777 0 0 - -\nOpenFile=/etc/shadow:x\nImportCredential=*\nSlice=-.slice\n";
+    root.enable("a.service", "multi-user.target", text);
+    root.write("etc/systemd/system/a.service.d/x\n[Service]\nUser=root\n.conf", "[Service]\nA=1\n");
+    let lifted = root.lift_on(NEW);
+    let unit = lifted.text("a.service");
+    let expected = "# Made by rootbuild from /usr/lib/systemd/system/a.service\n\n[Service]\nExecStart=/a\n\
+        EnvironmentFile=/run/rootbuild/roots/web/etc/x\u{fffd}User=root\u{fffd}RootDirectory=\n\
+        EnvironmentFile=/run/rootbuild/roots/web/etc/x\\\\\nUser=root\nReadWritePaths=\"+/a\\nUser=root\"\n\
+        RuntimeDirectory=rootbuild/roots/web/run/a\nOpenFile=/run/rootbuild/roots/web/etc/shadow:x\n\n\
+        [Unit]\nDescription=a.service\n\n[Install]\nWantedBy=rootbuild-web.target\n";
+    assert_eq!(unit, expected);
+    assert!(lifted.text("root.service").contains("StandardInputText=d /var/lib/b 0755 0 0 -\n"));
+    for setting in
+        ["OnFailureJobMode", "FailureAction", "ImportCredential", "OnFailure=reboot.target", "StateDirectory"]
+    {
+        assert!(
+            lifted.told().contains(&format!("`{setting}` is left out")),
+            "{setting} in {}",
+            lifted.told()
+        );
+    }
 }

@@ -105,27 +105,38 @@ pub(super) struct Writer {
 impl Writer {
     /// Adds a setting to a section.
     pub(super) fn set(&mut self, section: &str, key: &str, value: &str) {
-        let line = format!("{key}={value}\n");
+        let line = format!("{key}={}\n", on_one_line(value));
         match self.sections.iter_mut().find(|(name, _)| name == section) {
             Some((_, text)) => text.push_str(&line),
             None => self.sections.push((section.to_owned(), line)),
         }
     }
 
-    /// Whether a section has the setting.
-    pub(super) fn has(&self, section: &str, key: &str) -> bool {
-        let is = |line: &str| line.strip_prefix(key).is_some_and(|rest| rest.starts_with('='));
-        self.sections.iter().any(|(name, text)| name == section && text.lines().any(is))
+    /// Whether a setting says anything of `text`.
+    pub(super) fn mentions(&self, text: &str) -> bool {
+        self.sections.iter().any(|(_, settings)| settings.contains(text))
     }
 
     /// The file, below a comment.
     pub(super) fn finish(self, comment: &str) -> String {
-        let mut text = format!("# {comment}\n");
+        let mut text = format!("# {}\n", on_one_line(comment));
         for (name, settings) in self.sections {
             text.push_str(&format!("\n[{name}]\n{settings}"));
         }
         text
     }
+}
+
+/// What a root says must not become a line of its own, nor swallow the next one.
+fn on_one_line(value: &str) -> String {
+    let mut line: String = value
+        .chars()
+        .map(|c| if c.is_control() && c != '\t' { char::REPLACEMENT_CHARACTER } else { c })
+        .collect();
+    if continues(&line) {
+        line.push('\\');
+    }
+    line
 }
 
 #[cfg(test)]
@@ -168,12 +179,21 @@ mod tests {
     }
 
     #[test]
+    fn nothing_becomes_a_line_of_its_own_or_takes_the_next() {
+        let mut writer = Writer::default();
+        writer.set("Service", "A", "x\n[Service]\nUser=root\\");
+        writer.set("Service", "B", "y");
+        let text = writer.finish("a\nB=2");
+        assert_eq!(text.lines().count(), 5, "{text}");
+        assert!(text.ends_with("User=root\\\\\nB=y\n"), "{text}");
+    }
+
+    #[test]
     fn what_is_written_reads_as_it_was() {
         let mut writer = Writer::default();
         writer.set("Unit", "After", "a b");
         writer.set("Service", "ExecStart", "");
         writer.set("Unit", "After", "c");
-        assert!(writer.has("Unit", "After") && !writer.has("Unit", "Aft") && !writer.has("Service", "After"));
         let text = writer.finish("made");
         assert_eq!(text, "# made\n\n[Unit]\nAfter=a b\nAfter=c\n\n[Service]\nExecStart=\n");
         assert_eq!(read(&text), ["4 Unit.After=a b", "5 Unit.After=c", "8 Service.ExecStart="]);

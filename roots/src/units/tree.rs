@@ -124,7 +124,8 @@ impl Tree {
             Err(error) => return Err(error.into()),
         };
         let listed = fd::children(&directory)?.into_iter();
-        let mut names: Vec<String> = listed.filter_map(|it| String::from_utf8(it.name).ok()).collect();
+        let names = listed.filter_map(|it| String::from_utf8(it.name).ok());
+        let mut names: Vec<String> = names.filter(|name| !name.contains(char::is_control)).collect();
         names.sort();
         Ok(names)
     }

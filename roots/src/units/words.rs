@@ -83,10 +83,13 @@ pub(super) fn quote(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
     for c in text.chars() {
-        if matches!(c, '"' | '\\') {
-            quoted.push('\\');
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            // A new line would be a line of its own.
+            '\n' => quoted.push_str("\\n"),
+            c if c.is_ascii_control() && c != '\t' => quoted.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c => quoted.push(c),
         }
-        quoted.push(c);
     }
     quoted.push('"');
     quoted
@@ -112,7 +115,9 @@ mod tests {
 
     #[test]
     fn what_is_quoted_reads_as_it_was() {
-        for text in ["a", "", "a b", "it's", "say \"hi\"", "back\\slash", "tab\there"] {
+        for text in
+            ["a", "", "a b", "it's", "say \"hi\"", "back\\slash", "tab\there", "new\nline", "\u{1b}[0m"]
+        {
             assert_eq!(texts(&quote(text)), [text]);
         }
     }

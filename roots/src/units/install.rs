@@ -1,0 +1,333 @@
+//! Puts a root's units where the host's systemd finds them, and takes away those that it has no more.
+//!
+//! What is installed is written down before anything is (`<state>/<root>.json`), so that whatever dies in
+//! between, the next installation knows of every file. Each file is the old one or the new one, never a half.
+//! systemd learns of all that when it is told to reload, which is the caller's affair.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use rootbuild_cache::durable;
+
+use super::Lifted;
+
+/// The directories of a host that units are installed in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Directories {
+    /// Where systemd looks for units.
+    pub units: PathBuf,
+    /// Where it looks for users and groups.
+    pub users: PathBuf,
+    /// Where it is written down what was installed.
+    pub state: PathBuf,
+}
+
+impl Directories {
+    /// Those whose content is gone at the next boot.
+    #[must_use]
+    pub fn until_boot() -> Self {
+        Self {
+            units: "/run/systemd/system".into(),
+            users: "/run/userdb".into(),
+            state: "/run/rootbuild/installed".into(),
+        }
+    }
+
+    /// Those that the next boot finds as well.
+    #[must_use]
+    pub fn for_good() -> Self {
+        Self {
+            units: "/etc/systemd/system".into(),
+            users: "/etc/userdb".into(),
+            state: "/var/lib/rootbuild-units".into(),
+        }
+    }
+}
+
+/// What an installation changed, by names of units.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Units that weren't there.
+    pub added: BTreeSet<String>,
+    /// Units whose file or drop-in is another now.
+    pub changed: BTreeSet<String>,
+    /// Units that are there no more.
+    pub removed: BTreeSet<String>,
+    /// Whether users or groups changed.
+    pub users: bool,
+}
+
+impl Changes {
+    /// Whether systemd has to reload.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        !(self.added.is_empty() && self.changed.is_empty() && self.removed.is_empty())
+    }
+}
+
+/// Units couldn't be installed.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// A file of that name is there, and isn't this root's.
+    #[error("`{}` is there already, and isn't of the root `{root}`", path.display())]
+    Taken {
+        /// The root that is installed.
+        root: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file or directory couldn't be read or written.
+    #[error("can't {action} `{}`", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A file couldn't be written.
+    #[error(transparent)]
+    Write(#[from] rootbuild_cache::Error),
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> InstallError {
+    let path = path.to_owned();
+    move |source| InstallError::Io { action, path, source }
+}
+
+/// What is installed of a root: names of files.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Installed {
+    units: BTreeSet<String>,
+    users: BTreeSet<String>,
+}
+
+impl Installed {
+    fn read(path: &Path) -> Result<Self, InstallError> {
+        match fs::read(path) {
+            Ok(text) => serde_json::from_slice(&text).map_err(|error| failed("read", path)(error.into())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(failed("read", path)(error)),
+        }
+    }
+
+    fn write(&self, path: &Path) -> Result<(), InstallError> {
+        let text = serde_json::to_vec(self).map_err(|error| failed("write", path)(error.into()))?;
+        Ok(durable::write_atomic(path, &text, 0o644)?)
+    }
+}
+
+/// Installs the units and users of the root `root`, and removes those that an earlier installation of it left
+/// and that it has no more. Two installations of one root must not run at once.
+///
+/// # Errors
+/// A name is taken by another's file (then nothing was changed), or a file can't be written.
+pub fn install(directories: &Directories, root: &str, lifted: &Lifted) -> Result<Changes, InstallError> {
+    let units = lifted.files.iter().map(|file| (file.name.as_str(), file.text.as_str()));
+    let users = lifted.users.iter().map(|record| (record.file.as_str(), record.text.as_str()));
+    replace(directories, root, &units.collect::<Vec<_>>(), &users.collect::<Vec<_>>())
+}
+
+/// Removes all that is installed of the root `root`.
+///
+/// # Errors
+/// A file can't be removed.
+pub fn uninstall(directories: &Directories, root: &str) -> Result<Changes, InstallError> {
+    let changes = replace(directories, root, &[], &[])?;
+    let state = directories.state.join(format!("{root}.json"));
+    fs::remove_file(&state).map_err(failed("remove", &state))?;
+    Ok(changes)
+}
+
+/// A file's name and text.
+type Text<'a> = (&'a str, &'a str);
+
+fn replace(
+    directories: &Directories,
+    root: &str,
+    units: &[Text<'_>],
+    users: &[Text<'_>],
+) -> Result<Changes, InstallError> {
+    let Directories { units: units_in, users: users_in, state: state_in } = directories;
+    for directory in [units_in, users_in, state_in] {
+        fs::create_dir_all(directory).map_err(failed("create", directory))?;
+    }
+    let state = state_in.join(format!("{root}.json"));
+    let before = Installed::read(&state)?;
+    let names = |texts: &[Text<'_>]| texts.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let after = Installed { units: names(units), users: names(users) };
+    for (directory, wanted, ours) in
+        [(units_in, &after.units, &before.units), (users_in, &after.users, &before.users)]
+    {
+        for path in wanted.difference(ours).map(|name| directory.join(name)) {
+            if path.symlink_metadata().is_ok() {
+                return Err(InstallError::Taken { root: root.to_owned(), path });
+            }
+        }
+    }
+    // Whatever happens from here on, all of it is known.
+    let both = Installed {
+        units: before.units.union(&after.units).cloned().collect(),
+        users: before.users.union(&after.users).cloned().collect(),
+    };
+    both.write(&state)?;
+    let mut changes = Changes::default();
+    for (name, text) in users {
+        changes.users |= write(&users_in.join(name), text)? != Written::Same;
+    }
+    for (name, text) in units {
+        let unit = unit_of(name);
+        match write(&units_in.join(name), text)? {
+            Written::Same => {}
+            Written::New if *name == unit => drop(changes.added.insert(unit.to_owned())),
+            Written::New | Written::Changed => drop(changes.changed.insert(unit.to_owned())),
+        }
+    }
+    // A new unit has a new drop-in.
+    changes.changed = changes.changed.difference(&changes.added).cloned().collect();
+    for name in before.units.difference(&after.units) {
+        remove(&units_in.join(name))?;
+        if unit_of(name) == name {
+            changes.removed.insert(name.clone());
+        } else {
+            // Its directory goes with the last drop-in; there may be some of the administrator's.
+            let _ = fs::remove_dir(units_in.join(name).parent().unwrap_or(units_in));
+        }
+    }
+    for name in before.users.difference(&after.users) {
+        remove(&users_in.join(name))?;
+        changes.users = true;
+    }
+    after.write(&state)?;
+    Ok(changes)
+}
+
+/// The unit that a file belongs to.
+fn unit_of(name: &str) -> &str {
+    name.split_once(".d/").map_or(name, |(unit, _)| unit)
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Written {
+    New,
+    Changed,
+    Same,
+}
+
+fn write(path: &Path, text: &str) -> Result<Written, InstallError> {
+    let written = match fs::read(path) {
+        Ok(there) if there == text.as_bytes() => return Ok(Written::Same),
+        Ok(_) => Written::Changed,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Written::New,
+        Err(error) => return Err(failed("read", path)(error)),
+    };
+    let directory = path.parent().unwrap_or(path);
+    fs::create_dir_all(directory).map_err(failed("create", directory))?;
+    durable::write_atomic(path, text.as_bytes(), 0o644)?;
+    Ok(written)
+}
+
+fn remove(path: &Path) -> Result<(), InstallError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Root;
+    use super::*;
+
+    fn host() -> (tempfile::TempDir, Directories) {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let directories = Directories { units: at("units"), users: at("users"), state: at("state") };
+        (dir, directories)
+    }
+
+    fn files(directory: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(directory)
+            .unwrap()
+            .map(|it| it.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn root(services: &[(&str, &str)]) -> Lifted {
+        let root = Root::new();
+        root.write("etc/passwd", "root:x:0:0::/root:/bin/sh\nred:x:1:1::/:/bin/sh\n");
+        for (name, command) in services {
+            root.enable(name, "multi-user.target", &format!("[Service]\nExecStart={command}\nUser=red\n"));
+        }
+        root.lift()
+    }
+
+    fn set(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| format!("rootbuild-web{name}")).collect()
+    }
+
+    #[test]
+    fn what_changed_is_told_and_what_is_gone_is_removed() {
+        let (_dir, host) = host();
+        let first = install(&host, "web", &root(&[("a.service", "/a"), ("b.service", "/b")])).unwrap();
+        assert_eq!(first.added, set(&["-a.service", "-b.service", "-root.service", ".slice", ".target"]));
+        assert!(first.changed.is_empty() && first.users && first.any());
+        assert_eq!(files(&host.users), ["rootbuild-web-red.user"]);
+        let same = install(&host, "web", &root(&[("a.service", "/a"), ("b.service", "/b")])).unwrap();
+        assert_eq!(same, Changes::default());
+        assert!(!same.any());
+        let second = install(&host, "web", &root(&[("a.service", "/other")])).unwrap();
+        assert_eq!(second.changed, set(&["-a.service", ".target"]));
+        assert_eq!(second.removed, set(&["-b.service"]));
+        let left = ["-a.service", "-a.service.d", "-root.service", ".slice", ".target"];
+        assert_eq!(files(&host.units), left.map(|name| format!("rootbuild-web{name}")));
+        uninstall(&host, "web").unwrap();
+        assert!(
+            files(&host.units).is_empty() && files(&host.users).is_empty() && files(&host.state).is_empty()
+        );
+    }
+
+    #[test]
+    fn no_file_of_anybody_else_is_replaced() {
+        let (_dir, host) = host();
+        fs::create_dir_all(&host.units).unwrap();
+        fs::write(host.units.join("rootbuild-web-b.service"), "mine").unwrap();
+        let lifted = root(&[("a.service", "/a"), ("b.service", "/b")]);
+        let error = install(&host, "web", &lifted).unwrap_err();
+        assert!(
+            matches!(&error, InstallError::Taken { path, .. } if path.ends_with("rootbuild-web-b.service"))
+        );
+        assert_eq!(files(&host.units), ["rootbuild-web-b.service"]);
+        // A drop-in of the administrator's stays when all of the root's goes.
+        fs::remove_file(host.units.join("rootbuild-web-b.service")).unwrap();
+        install(&host, "web", &lifted).unwrap();
+        fs::write(host.units.join("rootbuild-web-b.service.d/60-own.conf"), "").unwrap();
+        uninstall(&host, "web").unwrap();
+        assert_eq!(files(&host.units), ["rootbuild-web-b.service.d"]);
+    }
+
+    #[test]
+    fn an_installation_that_died_is_known_to_the_next() {
+        let (_dir, host) = host();
+        let lifted = root(&[("a.service", "/a")]);
+        fs::create_dir_all(&host.state).unwrap();
+        fs::create_dir_all(&host.units).unwrap();
+        // Written down, and one file written.
+        let names = lifted.files.iter().map(|file| file.name.clone()).collect();
+        let known = Installed { units: names, users: BTreeSet::new() };
+        known.write(&host.state.join("web.json")).unwrap();
+        fs::write(host.units.join("rootbuild-web-a.service"), "").unwrap();
+        let changes = install(&host, "web", &lifted).unwrap();
+        assert!(
+            changes.changed.contains("rootbuild-web-a.service")
+                && changes.added.contains("rootbuild-web.target")
+        );
+    }
+}
