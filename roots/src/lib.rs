@@ -20,6 +20,7 @@ pub mod publish;
 pub mod sandbox;
 pub mod scrub;
 pub mod units;
+mod unsynced;
 mod wait;
 pub mod working;
 

@@ -110,7 +110,9 @@ impl Sandbox for Nspawn {
                 }
             }
         }
-        Running::start(spec.name, command, clean, cancel)
+        // A step's root is captured and made durable as a whole, or thrown away. (An overlay is mounted so.)
+        let unsynced = spec.console == Console::Pipe && matches!(spec.root, RootMount::Plain(_));
+        Running::start(spec.name, command, clean, unsynced, cancel)
     }
 }
 

@@ -16,6 +16,7 @@ use super::resolv::MountPoint;
 use super::{SandboxError, Tail};
 use crate::cancel::{Cancel, OnCancel};
 use crate::process::each_line;
+use crate::unsynced;
 
 /// How long a payload may take to end once its stdin is closed.
 const STOP_LIMIT: Duration = Duration::from_secs(120);
@@ -62,6 +63,7 @@ impl Running {
         name: String,
         command: Command,
         clean: Clean,
+        unsynced: bool,
         cancel: &Cancel,
     ) -> Result<Self, SandboxError> {
         let program = "setpriv";
@@ -71,6 +73,9 @@ impl Running {
         // The kernel kills the sandbox with the *thread* that started it, so that must be one that
         // lives as long as the sandbox does.
         let keeper = thread::Builder::new().name(format!("sandbox {name}")).spawn(move || {
+            if unsynced {
+                unsynced::no_more();
+            }
             match spawn(command) {
                 Ok((mut child, started)) => {
                     let _ = send_started.send(Ok(started));

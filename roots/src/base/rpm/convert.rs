@@ -1,7 +1,7 @@
 //! The root's own package database: the host's rpm writes one (sqlite) that an older rpm in the root
 //! can't read, and says nothing about. It is written by the root's own rpm, whoever installed the packages.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -69,8 +69,6 @@ pub(super) fn convert(
     for dir in [&files, &files.join("out"), &files.join("keys"), &files.join("packages")] {
         private_dir(dir)?;
     }
-    let list = files.join("expected");
-    fs::write(&list, expected.concat()).map_err(BaseError::io("write", &list))?;
     let running = Nspawn.start(&spec(root, &files, layout), context.cancel)?;
     let tail = running.stderr_tail();
     match running.wait()? {
@@ -109,7 +107,13 @@ fn host_sees(context: BaseContext<'_>, root: &Path) -> Result<String, BaseError>
         return Err(RpmError::Database("links lead out of the root to another one".to_owned()).into());
     }
     let mut query = process::tool("rpm");
-    query.env("HOME", install::home(context, true)?).arg("--root").arg(root).args(["-qa", "--qf", NAMES]);
+    query.env("HOME", install::home(context)?).arg("--root").arg(root).args([
+        "-qa",
+        "--nosignature",
+        "--nodigest",
+        "--qf",
+        NAMES,
+    ]);
     let output = process::capture(query, b"", context.cancel, &|_| ())?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -192,6 +196,7 @@ fn kinds(root: &Path) -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn what_the_root_left_is_read_only_if_it_is_a_file() {

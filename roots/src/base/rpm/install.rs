@@ -9,12 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::super::{BaseContext, BaseError};
 use super::RpmError;
+use super::bootstrap::ahead;
 use super::download;
 use super::keys::{Key, private_dir};
 use super::resolve::Package;
 use crate::process::{self, ProcessError};
 use crate::progress::StepEvent;
 use crate::sandbox::Tail;
+use crate::unsynced::unsynced;
 
 /// Prepares the root, installs.
 pub(super) const INSTALL: &str = include_str!("install.sh");
@@ -73,23 +75,35 @@ pub(super) struct Said {
     pub(super) installed: Option<String>,
 }
 
-/// Installs everything in `layout`. `checked`: whether every package must be signed.
+/// Installs everything in `layout`, which was checked before.
 pub(super) fn install(
     context: BaseContext<'_>,
     layout: &Layout,
-    count: usize,
-    checked: bool,
+    packages: &[Package],
     root: &Path,
 ) -> Result<Said, BaseError> {
-    let home = home(context, checked)?;
+    let (home, count) = (home(context)?, packages.len());
+    let dir = context.scratch.join("install");
+    private_dir(&dir)?;
+    let mut sizes = Vec::new();
+    for package in packages {
+        let file = layout.package(package);
+        let link = dir.join(file.file_name().unwrap_or_default());
+        place(&file, &link)?;
+        sizes.push((package.size, link));
+    }
     (context.sink)(StepEvent::Phase(format!("installing {count} packages")));
     let mut command = process::tool("unshare");
     command.args(["--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--kill-child"]);
     command.args(["--propagation", "private", "--", "setpriv", "--bounding-set", NO_CAPABILITIES, "--"]);
-    command.args(["sh", "-eu", "-c", INSTALL, "install"]).arg(root).arg(&layout.keys).arg(&layout.packages);
+    command.args(["sh", "-eu", "-c", INSTALL, "install"]).arg(root).arg(&layout.keys).arg(&dir);
     command.args(options(context)?).env("HOME", &home);
     let lines = Lines::new(context, count);
-    match process::run(command, context.cancel, &|line| lines.see(line)) {
+    let run = || unsynced(|| process::run(command, context.cancel, &|line| lines.see(line)));
+    let ran = ahead::with(&dir, sizes, run);
+    // It is large, and nothing needs it any more.
+    fs::remove_dir_all(&dir).map_err(BaseError::io("remove", &dir))?;
+    match ran {
         Ok(()) => Ok(Said { warnings: lines.warnings(), installed: None }),
         Err(ProcessError::Failed { tail, .. }) => Err(failed(&tail).into()),
         Err(other) => Err(other.into()),
@@ -135,12 +149,11 @@ impl<'a> Lines<'a> {
 }
 
 /// rpm's private configuration.
-pub(super) fn home(context: BaseContext<'_>, checked: bool) -> Result<PathBuf, BaseError> {
+pub(super) fn home(context: BaseContext<'_>) -> Result<PathBuf, BaseError> {
     let home = context.scratch.join("rpm-home");
     private_dir(&home)?;
-    let level = if checked { "all" } else { "digest" };
     // Debian's rpm keeps its database in the caller's home by default.
-    let macros = format!("%_dbpath /var/lib/rpm\n%_pkgverify_level {level}\n%__gpg /usr/bin/gpg\n");
+    let macros = "%_dbpath /var/lib/rpm\n";
     let file = home.join(".rpmmacros");
     fs::write(&file, macros).map_err(BaseError::io("write", &file))?;
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).map_err(BaseError::io("write", &file))?;

@@ -32,5 +32,8 @@ rpm --root "$root" --initdb
 for key in "$keys"/*; do
     [ ! -e "$key" ] || rpmkeys --root "$root" --import "$key"
 done
-rpm --root "$root" --install --verbose "$@" "$packages"/*.rpm || exit $?
+# Signatures and digests of packages were checked before, on these very files; what is unpacked is checked once more
+# by the digest of each file.
+rpm --root "$root" --install --verbose --nosignature --nodigest --define '_pkgverify_level none' "$@" \
+    "$packages"/*.rpm || exit $?
 exit 0

@@ -190,11 +190,10 @@ impl BaseSource for RpmBase {
         let packages = &resolution.packages;
         let by_root = bootstrap::by_root(context, self.bootstrap, &trusted, packages, &layout)?;
         verify(context, &trusted, &resolution, &layout, by_root)?;
-        let checked = trusted.iter().all(|(repo, _)| repo.gpgcheck);
         let said = if by_root {
-            bootstrap::install(context, &self.written, &layout, packages, checked, root)?
+            bootstrap::install(context, &self.written, &layout, packages, root)?
         } else {
-            install::install(context, &layout, packages.len(), checked, root)?
+            install::install(context, &layout, packages, root)?
         };
         for warning in said.warnings {
             (context.sink)(StepEvent::Warning(warning.clone()));

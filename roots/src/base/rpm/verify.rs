@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
+
 use super::super::{BaseContext, BaseError};
 use super::RpmError;
 use super::keys::{self, Key, KeyProblem};
@@ -22,9 +24,38 @@ pub(super) fn signatures(
     let mut import = rpmkeys(&home);
     import.arg("--import").args(keys.iter().map(|key| &key.file));
     process::run(import, context.cancel, &|_| ())?;
-    let mut check = rpmkeys(&home);
-    check.args(["--checksig", "--verbose"]).args(packages.iter().map(|(_, file)| file));
-    let output = process::capture(check, b"", context.cancel, &|_| ())?;
+    // One process for each core; the first error in the packages' order is told.
+    let parts = parts(packages, |(package, _)| package.size, rayon::current_num_threads());
+    let results: Vec<_> = parts.par_iter().map(|part| check(context, repo, keys, &home, part)).collect();
+    results.into_iter().collect()
+}
+
+/// Up to `count` parts of a list, in its order, of about the same size.
+fn parts<T>(list: &[T], size: impl Fn(&T) -> u64, count: usize) -> Vec<&[T]> {
+    let each = list.iter().map(&size).sum::<u64>().div_ceil(count.max(1) as u64).max(1);
+    let mut filled = 0;
+    let goes_on = |one: &T, _: &T| {
+        filled += size(one);
+        let is_full = filled >= each;
+        if is_full {
+            filled = 0;
+        }
+        !is_full
+    };
+    list.chunk_by(goes_on).collect()
+}
+
+/// Checks some of the packages, whose keys are in the key ring at `home`.
+fn check(
+    context: BaseContext<'_>,
+    repo: &Repo,
+    keys: &[Key],
+    home: &Path,
+    packages: &[(&Package, PathBuf)],
+) -> Result<(), BaseError> {
+    let mut command = rpmkeys(home);
+    command.args(["--checksig", "--verbose"]).args(packages.iter().map(|(_, file)| file));
+    let output = process::capture(command, b"", context.cancel, &|_| ())?;
     let text = String::from_utf8_lossy(&output.stdout);
     let verdicts = verdicts(&text);
     for (package, file) in packages {
@@ -154,6 +185,20 @@ fn verdict(lines: &[&str]) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn work_is_shared_out_by_size_and_in_order() {
+        let split = |list: &[u64], count| parts(list, |size| *size, count).concat();
+        let lengths = |list: &[u64], count| {
+            parts(list, |size| *size, count).iter().map(|p| p.len()).collect::<Vec<_>>()
+        };
+        assert_eq!(split(&[5, 1, 1, 1, 1, 9], 2), [5, 1, 1, 1, 1, 9]);
+        assert_eq!(lengths(&[5, 1, 1, 1, 1, 9], 2), [5, 1]);
+        assert_eq!(lengths(&[1, 1, 1], 2), [2, 1]);
+        assert_eq!(lengths(&[9, 1, 1], 8), [1, 2]);
+        assert_eq!(lengths(&[0, 0], 2), [2]);
+        assert_eq!(lengths(&[], 2), [0; 0]);
+    }
 
     #[test]
     fn each_kind_of_package_is_told_apart() {

@@ -67,10 +67,14 @@ impl PackageFile {
         Ok(Self { signatures, header, payload: reader })
     }
 
+    /// Where in the file the payload starts.
+    pub(super) fn start(&self) -> u64 {
+        (LEAD + self.signatures.bytes.len().next_multiple_of(8) + self.header.bytes.len()) as u64
+    }
+
     /// The payload from its start, as it is in the file.
     pub(super) fn rewound(&mut self) -> io::Result<&mut BufReader<File>> {
-        let start = LEAD + self.signatures.bytes.len().next_multiple_of(8) + self.header.bytes.len();
-        self.payload.seek(SeekFrom::Start(start as u64))?;
+        self.payload.seek(SeekFrom::Start(self.start()))?;
         Ok(&mut self.payload)
     }
 }

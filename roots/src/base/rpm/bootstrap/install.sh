@@ -1,5 +1,5 @@
 # Runs inside a bootstrap root: lets its rpm install the packages into the root that is shown in it.
-# Arguments: the script that installs (install.sh), whether every package must be signed (all or digest).
+# Argument: the script that installs (install.sh).
 # The root, keys/, packages/ and out/ are below /run/rootbuild/rpm.
 # Exit status: 10 there is no rpm, 12 there is no mount, 11 it can't be prepared, else rpm's.
 exec 2>&1
@@ -16,6 +16,5 @@ if rpm --force-debian --version > /dev/null 2>&1; then
 fi
 # Nothing of the sandbox's environment for scriptlets: the other way has none either.
 env -i "PATH=$PATH" "HOME=$HOME" LC_ALL=C.UTF-8 \
-    sh -eu -c "$1" install "$here/root" "$here/keys" "$here/packages" \
-    --define "_pkgverify_level $2" $option || exit $?
+    sh -eu -c "$1" install "$here/root" "$here/keys" "$here/packages" $option || exit $?
 rpm --root "$here/root" -qa --qf '%{NAME}-%{VERSION}-%{RELEASE}.%{ARCH}\n' > "$here/out/installed"

@@ -20,6 +20,7 @@ use crate::progress::StepEvent;
 use crate::sandbox::{Bind, Console, Network, Nspawn, Sandbox, SandboxSpec};
 use crate::working::RootMount;
 
+pub(super) mod ahead;
 mod fuzz;
 mod header;
 mod host;
@@ -69,14 +70,12 @@ pub(super) fn by_root(
     Ok(true)
 }
 
-/// Installs everything in `layout` with the rpm among the packages. `checked`: whether every package must
-/// be signed.
+/// Installs everything in `layout`, which was checked before, with the rpm among the packages.
 pub(super) fn install(
     context: BaseContext<'_>,
     written: &Written,
     layout: &Layout,
     packages: &[Package],
-    checked: bool,
     root: &Path,
 ) -> Result<Said, BaseError> {
     let (bootstrap, files) = (context.scratch.join("bootstrap"), context.scratch.join("bootstrap-files"));
@@ -91,7 +90,7 @@ pub(super) fn install(
         return Err(RpmError::bootstrap(written, "/bin/sh", "bash"));
     }
     (context.sink)(StepEvent::Phase(format!("installing {} packages", packages.len())));
-    let mut running = Nspawn.start(&spec(&bootstrap, &files, layout, root, checked), context.cancel)?;
+    let mut running = Nspawn.start(&spec(&bootstrap, &files, layout, root), context.cancel)?;
     let (lines, tail) = (install::Lines::new(context, packages.len()), running.stderr_tail());
     if let Some(stdout) = running.take_stdout() {
         each_line(stdout, &|line| lines.see(line));
@@ -113,18 +112,17 @@ pub(super) fn install(
     Ok(Said { warnings, installed: Some(installed) })
 }
 
-fn spec(bootstrap: &Path, files: &Path, layout: &Layout, root: &Path, checked: bool) -> SandboxSpec {
+fn spec(bootstrap: &Path, files: &Path, layout: &Layout, root: &Path) -> SandboxSpec {
     let bind = |source: &Path, target: &str, read_only| Bind {
         source: source.to_owned(),
         target: format!("{INSIDE}{target}").into(),
         read_only,
     };
-    let level = if checked { "all" } else { "digest" };
     SandboxSpec {
         name: "bootstrap".to_owned(),
         root: RootMount::Plain(bootstrap.to_owned()),
         writable: true,
-        argv: ["/bin/sh", "-eu", "-c", SCRIPT, "bootstrap", INSTALL, level].map(Into::into).to_vec(),
+        argv: ["/bin/sh", "-eu", "-c", SCRIPT, "bootstrap", INSTALL].map(Into::into).to_vec(),
         env: vec![("LC_ALL".to_owned(), "C.UTF-8".to_owned())],
         binds: vec![
             bind(&files.join("home"), "/home", false),
