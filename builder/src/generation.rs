@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rootbuild_cache::{Digest, LayerKey, Record, Result, Store, durable};
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,9 @@ const SCHEMA: u32 = 1;
 
 /// How many generations of a project are kept.
 const KEPT: usize = 50;
+
+/// After so long nobody goes back to a project whose definition is gone.
+const FORGOTTEN: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// A layer of a root, as it was.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -116,6 +120,56 @@ pub fn layer_trees(store: &Store) -> Vec<Digest> {
         .flat_map(|root| root.layers)
         .map(|layer| layer.tree)
         .collect()
+}
+
+/// Each root of each project as it stands, and as it was before, `keep` different trees in all, with what that is for
+/// people. Projects whose definition is gone count as long as one that knows it may come back: for [`FORGOTTEN`].
+#[must_use]
+pub fn window(store: &Store, keep: usize) -> Vec<(String, Root)> {
+    let mut found = Vec::new();
+    for project in fs::read_dir(store.dir().join("generations")).into_iter().flatten().flatten() {
+        let dir = project.path();
+        let numbers = numbers(&dir);
+        let newest = numbers.last().and_then(|number| fs::metadata(dir.join(format!("{number}.json"))).ok());
+        let age = newest.and_then(|it| it.modified().ok()).and_then(|it| it.elapsed().ok());
+        let is_old = age.is_some_and(|age| age > FORGOTTEN);
+        let mut trees: BTreeMap<String, Vec<Digest>> = BTreeMap::new();
+        for number in numbers.into_iter().rev() {
+            let Some(generation) = load(&dir, number) else { continue };
+            if is_old && !generation.definition.exists() {
+                break;
+            }
+            for (name, root) in generation.roots {
+                let seen = trees.entry(name.clone()).or_default();
+                if seen.len() < keep.max(1) && !seen.contains(&root.tree) {
+                    seen.push(root.tree);
+                    let back = seen.len() - 1;
+                    let when =
+                        if back == 0 { String::new() } else { format!(", {back} before the current one") };
+                    found.push((
+                        format!("root `{name}` of `{}`{when}", generation.definition.display()),
+                        root,
+                    ));
+                }
+            }
+        }
+    }
+    found
+}
+
+/// The tree that a root of a project had before it got the last `back` ones.
+#[must_use]
+pub fn back(store: &Store, definition: &Path, root: &str, back: usize) -> Option<Digest> {
+    let dir = directory(store.dir(), definition);
+    let mut trees: Vec<Digest> = Vec::new();
+    for number in numbers(&dir).into_iter().rev() {
+        let tree = load(&dir, number).and_then(|mut it| it.roots.remove(root)).map(|root| root.tree);
+        trees.extend(tree.filter(|tree| trees.last() != Some(tree)));
+        if trees.len() > back {
+            break;
+        }
+    }
+    trees.get(back).copied()
 }
 
 /// Writes a new generation when `reports` change anything in the newest one.

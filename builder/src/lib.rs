@@ -16,3 +16,4 @@ pub mod render;
 pub mod sbom;
 pub mod signals;
 pub mod sinks;
+pub mod upkeep;

@@ -8,21 +8,27 @@ pub mod durable;
 pub mod error;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod fsck;
+pub mod gc;
 pub mod layer;
+mod lease;
 pub mod limits;
 pub mod links;
 pub mod lock;
 pub mod objects;
+pub mod pins;
 pub mod records;
 pub mod remove;
 pub mod staging;
 pub mod store;
 pub mod tree;
 mod trees;
+pub mod usage;
 
 pub use digest::{Digest, KeyHasher};
 pub use error::{Error, Result};
 pub use layer::{Input, LayerKey, Record};
+pub use lease::GC_LOCK;
 pub use limits::{Exceeded, Limit, Limits};
 pub use links::{LinkName, Links, Shared};
 pub use lock::{Holder, Lock};

@@ -99,6 +99,7 @@ impl Store {
     /// from the next [`Store::sync`] on.
     pub fn put_object(&self, file: &File) -> Result<(Digest, u64)> {
         self.writable()?;
+        self.begin_lease()?;
         let before = file.metadata().map_err(reading(file))?;
         if !before.is_file() {
             return Err(reading(file)(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
@@ -149,8 +150,11 @@ impl Store {
     }
 
     /// Stores bytes as an object, like [`Store::put_object`].
+    ///
+    /// Unlike what files hold, which trees name, it isn't collected while this process lives.
     pub fn put_object_bytes(&self, bytes: &[u8]) -> Result<Digest> {
         self.writable()?;
+        self.hold_object(&Digest::of(bytes))?;
         self.put_bytes(bytes, None)
     }
 
@@ -168,7 +172,10 @@ impl Store {
                 Some(Ok(file)) => return Ok(file),
                 // A sync moved it to its place meanwhile.
                 _ if !looked_again => looked_again = true,
-                _ => return Err(Error::Missing { what: format!("object {digest}") }),
+                _ => match self.set_aside("objects", digest) {
+                    Some(path) => return File::open(&path).map_err(Error::io("open", &path)),
+                    None => return Err(Error::Missing { what: format!("object {digest}") }),
+                },
             }
         }
     }
@@ -176,6 +183,10 @@ impl Store {
     /// Whether the object is there. (False where its directory can't be read.)
     #[must_use]
     pub fn has_object(&self, digest: &Digest) -> bool {
+        // From here on it is only ever set aside.
+        if self.writable().is_ok() && self.begin_lease().is_err() {
+            return false;
+        }
         self.object_path(digest).exists()
             || self.waiting().objects.contains_key(digest)
             // A sync may have moved it between the two looks.

@@ -3,12 +3,15 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::durable;
 use crate::error::{Error, Result};
+use crate::gc::digests as gc_digests;
 use crate::layer::{LayerKey, Record};
+use crate::lease::Gate;
 use crate::objects::by_digest;
 use crate::store::{Store, make_directory};
 
@@ -17,6 +20,9 @@ pub const RECORD_VERSION: u32 = 1;
 
 /// Records kept under one key; the oldest go first.
 pub const MAX_RECORDS: usize = 32;
+
+/// How often a record's file is stamped at most.
+const STAMPED_EVERY: Duration = Duration::from_secs(24 * 3600);
 
 /// A record's file. Fields that are unknown here are ignored: those that change what the others
 /// mean come with a new schema version.
@@ -41,7 +47,7 @@ struct Schema {
 
 /// Why a record's file can't be used.
 #[derive(Debug, thiserror::Error)]
-enum Unusable {
+pub(crate) enum Unusable {
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error(transparent)]
@@ -71,6 +77,12 @@ impl Store {
         let mut bytes =
             serde_json::to_vec_pretty(&file).map_err(|error| Error::io("write", &dir)(error.into()))?;
         bytes.push(b'\n');
+        // Nobody takes the directory away, nor what the facts name.
+        let _gate = Gate::shared(self)?;
+        for digest in gc_digests(&record.facts) {
+            // Not each is that of an object.
+            let _ = self.secure([&digest]);
+        }
         let older = self.numbered_records(key)?;
         let mut number = numbers(&dir)?.first().map_or(1, |newest| newest.saturating_add(1));
         loop {
@@ -93,6 +105,27 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// Notes that a record was of use, so that it isn't the first to be collected: its file's time says so,
+    /// and changes at most once a day. That it can't be noted is no error.
+    pub fn record_was_used(&self, key: &LayerKey, record: &Record) {
+        if self.writable().is_err() {
+            return;
+        }
+        let dir = self.records_dir(key);
+        for number in numbers(&dir).unwrap_or_default() {
+            let path = record_path(&dir, number);
+            let Ok(file) = fs::File::open(&path) else { continue };
+            let age = file.metadata().and_then(|it| it.modified()).ok().and_then(|it| it.elapsed().ok());
+            if age.is_some_and(|age| age < STAMPED_EVERY) {
+                continue;
+            }
+            if read(&path, key).is_ok_and(|it| it == *record) {
+                let _ = file.set_modified(std::time::SystemTime::now());
+                return;
+            }
+        }
     }
 
     fn records_dir(&self, key: &LayerKey) -> PathBuf {
@@ -120,7 +153,7 @@ fn record_path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number}.json"))
 }
 
-fn read(path: &Path, key: &LayerKey) -> Result<Record, Unusable> {
+pub(crate) fn read(path: &Path, key: &LayerKey) -> Result<Record, Unusable> {
     let bytes = fs::read(path)?;
     let Schema { schema } = serde_json::from_slice(&bytes)?;
     if schema != RECORD_VERSION {
@@ -149,7 +182,7 @@ pub(crate) fn fuzz(data: &[u8]) {
 }
 
 /// The numbers of the records in `dir`, highest first; none where there is no such directory.
-fn numbers(dir: &Path) -> Result<Vec<u64>> {
+pub(crate) fn numbers(dir: &Path) -> Result<Vec<u64>> {
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other.map_err(Error::io("read", dir))?,

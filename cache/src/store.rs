@@ -8,6 +8,9 @@
 //!   trees/xx/<62 hex>       0755, files 0644: listings of roots, by their Merkle digest
 //!   layers/xx/<62 hex>/<n>.json   0755, files 0644: records under a layer's key, the highest n newest
 //!   locks/<name>            0700: kernel locks
+//!   leases/<id>             0700: what running commands have found
+//!   condemned/<id>/         0700: what was collected beside them, until they end
+//!   pins/ refs/             0755: trees that are kept, by name and by a file elsewhere
 //!   staging/<id>[.lock]     0700: work in progress, swept once its lock is free
 //!   roots/<name>            0755: links to the current checkouts
 //!   checkouts/ lowers/ failed/ ansible/ logs/      0700
@@ -20,11 +23,12 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use rustix::fs::{Access, OFlags};
 
 use crate::durable;
+use crate::lease::{self, Lease};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::objects::Pending;
@@ -39,12 +43,16 @@ const UNFINISHED: &str = "rootbuild-store.unfinished";
 const SIGNATURE: &str = "rootbuild-store ";
 
 /// Directories of a store, and their modes.
-const LAYOUT: [(&str, u32); 14] = [
+const LAYOUT: [(&str, u32); 18] = [
     ("objects", 0o700),
     ("links", 0o700),
     ("trees", 0o755),
     ("layers", 0o755),
     ("locks", 0o700),
+    ("leases", 0o700),
+    ("condemned", 0o700),
+    ("pins", 0o755),
+    ("refs", 0o755),
     ("staging", 0o700),
     ("roots", 0o755),
     ("checkouts", 0o700),
@@ -67,9 +75,16 @@ pub struct Store {
 struct Inner {
     dir: PathBuf,
     read_only: bool,
+    /// What keeps from being collected what this process found.
+    lease: OnceLock<Lease>,
     pending: Mutex<Pending>,
     /// Held while objects become durable, so that two syncs don't publish the same ones.
     syncing: Mutex<()>,
+}
+
+/// The directories of a store, and their modes.
+pub(crate) fn layout() -> &'static [(&'static str, u32)] {
+    &LAYOUT
 }
 
 /// What a directory is, seen from a store.
@@ -94,6 +109,8 @@ impl Store {
             Found::Nothing | Found::Unfinished => create(&dir)?,
         }
         staging::sweep(&dir.join("staging"))?;
+        lease::sweep(&dir)?;
+        lease::sweep_aside(&dir)?;
         Ok(Self::of(dir, false))
     }
 
@@ -108,7 +125,13 @@ impl Store {
     }
 
     fn of(dir: PathBuf, read_only: bool) -> Self {
-        let inner = Inner { dir, read_only, pending: Mutex::default(), syncing: Mutex::default() };
+        let inner = Inner {
+            dir,
+            read_only,
+            lease: OnceLock::new(),
+            pending: Mutex::default(),
+            syncing: Mutex::default(),
+        };
         Self { inner: Arc::new(inner), limits: Limits::default() }
     }
 
@@ -134,6 +157,10 @@ impl Store {
     /// Fails when the store was opened for reading only.
     pub(crate) fn writable(&self) -> Result<()> {
         if self.inner.read_only { Err(Error::ReadOnly { path: self.dir().to_owned() }) } else { Ok(()) }
+    }
+
+    pub(crate) fn lease_cell(&self) -> &OnceLock<Lease> {
+        &self.inner.lease
     }
 
     pub(crate) fn pending(&self) -> &Mutex<Pending> {

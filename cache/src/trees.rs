@@ -10,7 +10,8 @@ use crate::durable;
 use crate::error::{Error, Result};
 use crate::objects::by_digest;
 use crate::store::{Store, make_directory};
-use crate::tree::Tree;
+use crate::lease::Gate;
+use crate::tree::{Kind, Tree};
 
 impl Store {
     /// Stores a tree and returns its digest; durable when this returns. Objects that wait for
@@ -34,30 +35,42 @@ impl Store {
             self.sync()?;
         }
         let digest = tree.digest();
+        self.hold_tree(&digest)?;
         let path = self.tree_path(&digest);
         // Looking is cheap, and what is damaged is written anew.
         if self.holds_tree(&digest) {
             return Ok(digest);
         }
+        // Nothing that it names, nor what it is stored over, is collected from here to where it says so itself.
+        let _gate = Gate::shared(self)?;
+        self.secure(objects(tree))?;
         self.publish(&self.encode(tree, near), &path, true)?;
         Ok(digest)
     }
 
     /// Loads a tree. What isn't undamaged and the tree of that digest is an error; but a whole file is believed
     /// what it says of its directories' digests.
+    ///
+    /// From then on it isn't collected while this process lives.
     pub fn tree(&self, digest: &Digest) -> Result<Tree> {
+        self.hold_tree(digest)?;
+        self.peek_tree(digest)
+    }
+
+    /// Loads a tree that may go any time: for who collects.
+    pub(crate) fn peek_tree(&self, digest: &Digest) -> Result<Tree> {
         self.load(digest, Tree::decode_own)
     }
 
-    /// Loads a tree, and computes all its digests anew.
+    /// Loads a tree that may go any time, and computes all its digests anew.
     pub fn checked_tree(&self, digest: &Digest) -> Result<Tree> {
         self.load(digest, Tree::decode)
     }
 
-    /// Whether the tree is there.
+    /// Whether the tree is there. If so, it isn't collected while this process lives.
     #[must_use]
     pub fn has_tree(&self, digest: &Digest) -> bool {
-        self.tree_is_there(digest)
+        self.hold_tree(digest).is_ok() && self.tree_is_there(digest)
     }
 
     fn tree_path(&self, digest: &Digest) -> PathBuf {
@@ -91,6 +104,14 @@ impl Store {
         }
         published
     }
+}
+
+/// The objects that a tree names.
+pub(crate) fn objects(tree: &Tree) -> impl Iterator<Item = &Digest> {
+    tree.entries().iter().filter_map(|entry| match &entry.kind {
+        Kind::File { object, .. } => Some(object),
+        _ => None,
+    })
 }
 
 #[cfg(test)]

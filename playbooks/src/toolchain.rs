@@ -4,6 +4,7 @@
 //! made in staging and published by rename under a kernel lock, so one that is there is complete.
 
 mod error;
+pub mod holdings;
 mod install;
 mod python;
 mod requirements;

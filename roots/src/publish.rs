@@ -12,7 +12,9 @@
 //! wrote there counts as a difference, by what the file system said of each file at its publication
 //! (`<n>.index`, [`index`]).
 
+pub mod check;
 mod index;
+pub mod old;
 mod renew;
 mod reuse;
 mod users;

@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand, which holds its arguments and what it does.
 
+pub mod cache;
 pub mod completion;
 pub mod doctor;
 mod events;
@@ -11,6 +12,7 @@ pub mod lock;
 pub mod log;
 pub mod mirror;
 mod out;
+pub mod pin;
 pub mod plan;
 pub mod provision;
 mod reasons;
@@ -103,6 +105,12 @@ pub enum Command {
     Sbom(sbom::Arguments),
     /// Write down exactly which packages make up a base, or take newer ones
     Lock(lock::Arguments),
+    /// Keep a tree, whatever else is removed from the store
+    Pin(pin::PinArguments),
+    /// Keep trees no longer
+    Unpin(pin::UnpinArguments),
+    /// Tell how large the store is, remove what isn't needed, check that it is whole
+    Cache(cache::Arguments),
     /// Check that this machine has what a provision needs
     Doctor(doctor::Arguments),
     /// Print a completion script for a shell
@@ -192,6 +200,9 @@ impl Cli {
             Command::Shell(arguments) => shell::run(global, arguments),
             Command::Sbom(arguments) => sbom::run(global, arguments),
             Command::Lock(arguments) => lock::run(global, arguments),
+            Command::Pin(arguments) => pin::pin(global, arguments),
+            Command::Unpin(arguments) => pin::unpin(global, arguments),
+            Command::Cache(arguments) => cache::run(global, arguments),
             Command::Doctor(arguments) => doctor::run(global, arguments),
             Command::Completion(arguments) => completion::run(global, arguments),
         };

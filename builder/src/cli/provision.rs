@@ -88,6 +88,8 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
     let given = arguments.limits.iter().copied();
     let limits = given.fold(definition.limits, |limits, (limit, value)| limits.with(limit, value));
     let store = global.store()?.with_limits(limits);
+    // Nothing that is found from here on is collected.
+    store.begin_lease()?;
     super::owned(&store, &definition, &names)?;
     let logs = Arc::new(Logs::new(store.dir()));
     let sink = sinks(global, &names, &logs)?;

@@ -55,6 +55,7 @@ pub fn lookup(store: &Store, key: &LayerKey, reader: Option<&Reader>, step: &str
     for record in &records {
         if reader.map_or(record.inputs.is_empty(), |reader| reader.holds(&record.inputs)) {
             if store.has_tree(&record.tree) {
+                store.record_was_used(key, record);
                 return Ok(Lookup::Hit(Box::new(record.clone())));
             }
             lost = Some(record.tree);

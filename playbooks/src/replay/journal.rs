@@ -4,6 +4,9 @@
 //! entry is a tag, the length of what follows (32 bits, little-endian), and fields of fixed width but
 //! for the last. A file that can't be read or isn't whole is passed over.
 
+pub mod check;
+pub mod holdings;
+
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};

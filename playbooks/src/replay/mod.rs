@@ -22,6 +22,7 @@ mod checkpoint;
 pub mod fuzz;
 mod inner;
 mod journal;
+pub use journal::{check, holdings};
 mod live;
 mod names;
 mod payload;

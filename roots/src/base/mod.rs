@@ -12,8 +12,10 @@ use crate::progress::StepSink;
 use crate::sandbox::SandboxError;
 
 pub mod archive;
+pub mod check;
 pub mod debian;
 mod fetch;
+pub mod holdings;
 mod inroot;
 mod mirror;
 pub mod repos;

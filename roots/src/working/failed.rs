@@ -23,9 +23,9 @@ pub(super) const LOCK: &str = "lowers";
 
 /// `failed.json`.
 #[derive(Debug, Serialize, Deserialize)]
-struct Failed {
+pub(super) struct Failed {
     /// The tree that `upper` lies over; none for a plain root.
-    parent: Option<Digest>,
+    pub(super) parent: Option<Digest>,
     /// The definition that it belongs to.
     definition: Option<PathBuf>,
 }
@@ -53,7 +53,7 @@ impl FailedRoot {
 
 /// The lock of the failed root of `name`, unless another holds it: that isn't waited for, since people
 /// look around for hours.
-fn lock(store: &Store, name: &str, purpose: &str) -> Result<Lock, WorkingError> {
+pub(super) fn lock(store: &Store, name: &str, purpose: &str) -> Result<Lock, WorkingError> {
     match store.lock_for(&format!("failed-{name}"), purpose, Some(Duration::ZERO), &|_| (), &|| false) {
         Err(Error::LockTimeout { holder, .. }) => Err(WorkingError::InUse { name: name.to_owned(), holder }),
         done => Ok(done?),
@@ -111,7 +111,7 @@ fn is_there(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
-fn read(dir: &Path) -> Result<Option<Failed>, WorkingError> {
+pub(super) fn read(dir: &Path) -> Result<Option<Failed>, WorkingError> {
     let path = dir.join("failed.json");
     match fs::read(&path) {
         Ok(text) => {

@@ -33,9 +33,9 @@ const LONGEST_CHAIN: usize = 20;
 
 /// `lower.json`.
 #[derive(Debug, Serialize, Deserialize)]
-struct Lower {
+pub(super) struct Lower {
     /// The tree that `root` lies over.
-    parent: Digest,
+    pub(super) parent: Digest,
     /// Where it may not be on disk yet: the boot in which it was written. After another one it is nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     boot: Option<String>,
@@ -79,7 +79,7 @@ fn home(store: &Store) -> PathBuf {
     store.dir().join("lowers")
 }
 
-fn place(store: &Store, tree: &Digest) -> PathBuf {
+pub(super) fn place(store: &Store, tree: &Digest) -> PathBuf {
     home(store).join(tree.hex())
 }
 
@@ -181,7 +181,7 @@ fn chain(store: &Store, tree: &Digest) -> Result<Option<Chain>, WorkingError> {
 }
 
 /// What is to be known of the delta in `place`; `None` where there is no delta (or none that can be used).
-fn lower(place: &Path) -> Option<Lower> {
+pub(super) fn lower(place: &Path) -> Option<Lower> {
     let text = fs::read(place.join("delta/lower.json")).ok()?;
     let lower: Lower = serde_json::from_slice(&text).ok()?;
     let good = lower.boot.is_none() || lower.boot == boot();
@@ -193,7 +193,7 @@ fn is_directory(path: &Path) -> bool {
 }
 
 /// Locks the directory `place`; `None` where there is none, or another holds it.
-fn lock(place: &Path, operation: FlockOperation) -> Result<Option<File>, WorkingError> {
+pub(super) fn lock(place: &Path, operation: FlockOperation) -> Result<Option<File>, WorkingError> {
     loop {
         let dir = match File::open(place) {
             Ok(dir) => dir,

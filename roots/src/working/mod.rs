@@ -5,9 +5,11 @@
 //! O(changes) and becomes a lower directory itself. Elsewhere it is a private checkout that is
 //! scanned whole. Nothing is mounted here: the sandbox does that in its own mount namespace.
 
+pub mod check;
 mod delta;
 mod failed;
 mod fingerprint;
+pub mod holdings;
 mod lowers;
 mod probe;
 mod snapshot;

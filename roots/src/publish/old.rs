@@ -1,0 +1,122 @@
+//! Which generations stand, for who collects: what they need, and those that may go.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use rustix::fs::FlockOperation;
+
+use rootbuild_cache::Store;
+use rootbuild_cache::gc::{Class, Item, ItemError, Need, Standing};
+use rootbuild_cache::usage::{Counted, Usage};
+
+use super::{Locked, Place, PublishError, check_name, failed, index, lock, mounted_below, users};
+
+/// What standing generations need, and generations that may go, as items: all but the current one of each root and those
+/// before it, `keep` in all. One that somebody uses stays, and is told as needed. Looks, and does nothing.
+pub fn holdings<'a>(store: &Store, keep: usize) -> Result<(Vec<Need>, Vec<Item<'a>>), PublishError> {
+    let (mut needs, mut items) = (Vec::new(), Vec::new());
+    for name in names(store)? {
+        let place = Place::new(store, &name)?;
+        let current = place.linked()?;
+        let mut numbers = place.numbers()?;
+        // The current one comes first, whatever numbers there are.
+        numbers.sort_unstable_by_key(|number| (Some(*number) != current, std::cmp::Reverse(*number)));
+        for (at, number) in numbers.into_iter().enumerate() {
+            let generation = place.generation(number)?;
+            if at < keep.max(1) || Some(number) == current {
+                let why = format!("generation {number} of root `{name}`");
+                needs.extend(generation.map(|it| Need { tree: it.tree, why }));
+                continue;
+            }
+            items.push(item(store, &name, number)?);
+        }
+    }
+    Ok((needs, items))
+}
+
+/// The names of all roots that were ever published.
+fn names(store: &Store) -> Result<BTreeSet<String>, PublishError> {
+    let mut names = BTreeSet::new();
+    for dir in ["checkouts", "published"].map(|dir| store.dir().join(dir)) {
+        let listed = match fs::read_dir(&dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            other => other.map_err(failed("read", &dir))?,
+        };
+        for entry in listed {
+            let name = entry.map_err(failed("read", &dir))?.file_name();
+            names.extend(name.into_string().ok().filter(|name| check_name(name).is_ok()));
+        }
+    }
+    Ok(names)
+}
+
+fn item<'a>(store: &Store, name: &str, number: u64) -> Result<Item<'a>, PublishError> {
+    let place = Place::new(store, name)?;
+    let generation = place.generation(number)?;
+    let checkout = place.checkout(number);
+    let used = use_of(store, &place, number)?;
+    let usage = Usage::of(&checkout, &Counted::default()).map_err(failed("look at", &checkout))?;
+    let told = place.json(number).metadata().and_then(|it| it.modified());
+    let (store, name) = (store.clone(), name.to_owned());
+    Ok(Item {
+        class: Class::Checkouts,
+        name: format!("generation {number} of root `{name}`"),
+        trees: generation.iter().map(|it| it.tree).collect(),
+        objects: Vec::new(),
+        usage,
+        last_used: told.unwrap_or(std::time::SystemTime::UNIX_EPOCH),
+        seconds: 0.0,
+        standing: match used {
+            Some(why) => Standing::Needed(why),
+            None => Standing::Useless("there are newer generations".to_owned()),
+        },
+        remove: Box::new(move |trash| Ok(remove(&store, &name, number, trash)?)),
+    })
+}
+
+/// Who uses a generation, in words; `None` where nobody does.
+fn use_of(store: &Store, place: &Place, number: u64) -> Result<Option<String>, PublishError> {
+    let checkout = place.checkout(number);
+    if let Locked::Busy = lock(&place.lock(number), FlockOperation::NonBlockingLockExclusive)? {
+        return Ok(Some("somebody works in it".to_owned()));
+    }
+    if mounted_below(&checkout) {
+        return Ok(Some("something is mounted there".to_owned()));
+    }
+    if checkout.symlink_metadata().is_err() {
+        return Ok(None);
+    }
+    let Some(generation) = place.generation(number)? else { return Ok(None) };
+    let Ok(tree) = store.tree(&generation.tree) else {
+        return Ok(Some("its tree can't be read, so who uses it can't be told".to_owned()));
+    };
+    let stats = index::stats(&checkout, &tree).map_err(failed("look at", &checkout))?;
+    Ok(users::is_used(users::ending(&checkout), &stats).then(|| "processes use it".to_owned()))
+}
+
+/// Moves a generation away, unless somebody uses or publishes it; whether it did.
+fn remove(store: &Store, name: &str, number: u64, trash: &Path) -> Result<bool, ItemError> {
+    let place = Place::new(store, name)?;
+    let Some(_publishing) = store.try_lock(&format!("publish-{name}"), "removing old generations")? else {
+        return Ok(false);
+    };
+    if place.linked()? == Some(number) || use_of(store, &place, number)?.is_some() {
+        return Ok(false);
+    }
+    let lock_file = place.lock(number);
+    let _held = match lock(&lock_file, FlockOperation::NonBlockingLockExclusive)? {
+        Locked::Busy => return Ok(false),
+        Locked::Held(file) => Some(file),
+        Locked::Missing => None,
+    };
+    // The directory first: while the others are there, they will be found again.
+    for from in [place.checkout(number), place.json(number), place.index(number), lock_file] {
+        match fs::rename(&from, trash.join(from.file_name().unwrap_or_default())) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
+    Ok(true)
+}
