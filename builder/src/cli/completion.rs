@@ -13,7 +13,7 @@ use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use clap_complete::env::{CompleteEnv, Shells};
 
 use super::{Cli, Global, out};
-use crate::definition::{BaseKind, Definition};
+use crate::definition::Definition;
 use crate::engine::{Step, base_of};
 use crate::exit;
 use crate::render::Report;
@@ -98,7 +98,7 @@ fn steps() -> Vec<CompletionCandidate> {
 /// Its bases that name a lock.
 fn locks() -> Vec<CompletionCandidate> {
     let bases = definition().map(|definition| definition.bases).unwrap_or_default();
-    let locked = bases.iter().filter(|base| matches!(&base.kind, BaseKind::Rpm(rpm) if rpm.lock.is_some()));
+    let locked = bases.iter().filter(|base| base.lock().is_some());
     locked.map(|base| CompletionCandidate::new(&base.name)).collect()
 }
 

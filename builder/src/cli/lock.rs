@@ -5,21 +5,25 @@ use std::sync::Arc;
 
 use clap::Args;
 use rootbuild_cache::Store;
-use rootbuild_roots::base::rpm::{LockState, RpmBase, Stale, Update};
+use rootbuild_roots::base::rpm::{LockState, Stale, Update};
 use rootbuild_roots::base::{BaseContext, BaseError};
 use rootbuild_roots::{Cancel, StepEvent};
 use serde_json::json;
 
 use super::mirror::Mirroring;
 use super::{Global, events, out};
-use crate::definition::{At, Base, BaseKind, Definition, Diagnostic, nearest};
-use crate::engine::{base, base_of};
+use crate::definition::{At, Base, Definition, Diagnostic, nearest};
+use crate::engine::base::Lockable;
+use crate::engine::base_of;
 use crate::event::{Event, EventSink, Fanout};
 use crate::render::Report;
 use crate::sinks::plain::Plain;
 use crate::{exit, signals};
 
 mod told;
+
+/// Which bases have locks.
+const WHICH: &str = "only bases with `source = \"rpm\"` or `\"debian\"` have locks";
 
 /// Arguments of `rootbuild lock`.
 #[derive(Debug, Args)]
@@ -47,12 +51,12 @@ pub struct Arguments {
 /// A base that is to be locked.
 struct Locked<'a> {
     base: &'a Base,
-    source: RpmBase,
+    source: Lockable,
 }
 
 impl Locked<'_> {
     fn lock(&self) -> &Path {
-        self.source.lock.as_deref().unwrap_or(Path::new(""))
+        self.source.lock().unwrap_or(Path::new(""))
     }
 }
 
@@ -118,21 +122,19 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
 
 /// The bases that arguments name; if none is named, those that name a lock.
 fn asked_for<'a>(definition: &'a Definition, names: &[String]) -> Result<Vec<Locked<'a>>, Report> {
-    let rpm = |base: &'a Base| match &base.kind {
-        BaseKind::Rpm(rpm) => Some(Locked { base, source: base::rpm(base, rpm, &definition.path) }),
-        BaseKind::Debian(_) | BaseKind::Archive(_) | BaseKind::Root(_) => None,
-    };
+    let lockable =
+        |base: &'a Base| Lockable::of(base, &definition.path).map(|source| Locked { base, source });
     if names.is_empty() {
         let found: Vec<Locked<'_>> =
-            definition.bases.iter().filter_map(rpm).filter(|locked| locked.source.lock.is_some()).collect();
+            definition.bases.iter().filter(|base| base.lock().is_some()).filter_map(lockable).collect();
         if !found.is_empty() {
             shared(definition, &found)?;
             return Ok(found);
         }
         let report = Report::usage(format!("no base of `{}` names a lock file", definition.path.display()));
-        return Err(match definition.bases.iter().find_map(rpm) {
+        return Err(match definition.bases.iter().find_map(lockable) {
             Some(first) => report.hint(to_add(&first.base.name)),
-            None => report.hint("only bases with `source = \"rpm\"` have locks, so far"),
+            None => report.hint(WHICH),
         });
     }
     let mut found: Vec<Locked<'a>> = Vec::new();
@@ -152,12 +154,12 @@ fn asked_for<'a>(definition: &'a Definition, names: &[String]) -> Result<Vec<Loc
                 None => report.hint(format!("bases are `{}`", known().collect::<Vec<_>>().join("`, `"))),
             });
         };
-        let Some(locked) = rpm(base) else {
+        let Some(locked) = lockable(base) else {
             let message = format!("base `{name}` of source `{}` has no lock", base.kind.source());
             let diagnostic = definition.diagnostic(base.span, message);
-            return Err(diagnostic.with_hint("only bases with `source = \"rpm\"` have one, so far").into());
+            return Err(diagnostic.with_hint(WHICH).into());
         };
-        if locked.source.lock.is_none() {
+        if locked.source.lock().is_none() {
             return Err(unnamed(definition, base).into());
         }
         found.push(locked);
@@ -168,13 +170,9 @@ fn asked_for<'a>(definition: &'a Definition, names: &[String]) -> Result<Vec<Loc
 
 /// An error where bases that are made otherwise share a lock file: each would undo what the other wrote.
 fn shared(definition: &Definition, bases: &[Locked<'_>]) -> Result<(), Report> {
-    let asks = |locked: &Locked<'_>| {
-        let RpmBase { repo_files, packages, arch, releasever, .. } = locked.source.clone();
-        (repo_files, packages, arch, releasever)
-    };
     for (index, locked) in bases.iter().enumerate() {
         let same =
-            |other: &&Locked<'_>| other.source.lock == locked.source.lock && asks(other) != asks(locked);
+            |other: &&Locked<'_>| other.lock() == locked.lock() && !other.source.asks_as(&locked.source);
         if let Some(other) = bases[..index].iter().find(same) {
             let (name, lock) = (&locked.base.name, shown(definition, locked.lock()));
             let message =
@@ -190,10 +188,7 @@ fn shared(definition: &Definition, bases: &[Locked<'_>]) -> Result<(), Report> {
 
 /// Where a base names its lock, or else its name.
 fn lock_place(base: &Base) -> At {
-    match &base.kind {
-        BaseKind::Rpm(rpm) => rpm.lock.as_ref().map_or(base.span, |lock| lock.span),
-        BaseKind::Debian(_) | BaseKind::Archive(_) | BaseKind::Root(_) => base.span,
-    }
+    base.lock().map_or(base.span, |lock| lock.span)
 }
 
 /// The line that gives a base its lock.
@@ -361,23 +356,12 @@ pub(super) fn require(definition: &Definition, names: &[String]) -> Result<(), R
             continue;
         }
         seen.push(&base.name);
-        match &base.kind {
-            BaseKind::Rpm(rpm) => {
-                let source = base::rpm(base, rpm, &definition.path);
-                let state = source.lock_state(None).map_err(|error| Report::from_lock(&base.name, error))?;
-                let lock = source.lock.as_deref().unwrap_or(Path::new(""));
-                let found = problems(definition, base, lock, state);
-                if !found.diagnostics.is_empty() {
-                    reports.push(found.report(exit::USAGE));
-                }
-            }
-            BaseKind::Debian(_) => {
-                let message = format!("base `{}` of source `debian` can't be locked yet", base.name);
-                let hint = "provision without `--locked`, or only roots on other bases";
-                reports.push(definition.diagnostic(base.span, message).with_hint(hint).into());
-            }
-            // A file is what it is; another root's tree is made of what is looked at here.
-            BaseKind::Archive(_) | BaseKind::Root(_) => {}
+        // A file is what it is; another root's tree is made of what is looked at here.
+        let Some(source) = Lockable::of(base, &definition.path) else { continue };
+        let state = source.lock_state(None).map_err(|error| Report::from_lock(&base.name, error))?;
+        let found = problems(definition, base, source.lock().unwrap_or(Path::new("")), state);
+        if !found.diagnostics.is_empty() {
+            reports.push(found.report(exit::USAGE));
         }
     }
     if reports.is_empty() { Ok(()) } else { Err(Report::several(reports)) }

@@ -37,6 +37,18 @@ pub struct Base {
     pub span: At,
 }
 
+impl Base {
+    /// The lock file that it names; it need not exist yet.
+    #[must_use]
+    pub fn lock(&self) -> Option<&Located<PathBuf>> {
+        match &self.kind {
+            BaseKind::Rpm(rpm) => rpm.lock.as_ref(),
+            BaseKind::Debian(debian) => debian.lock.as_ref(),
+            BaseKind::Archive(_) | BaseKind::Root(_) => None,
+        }
+    }
+}
+
 /// Where a base comes from: `source` and the keys that go with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BaseKind {
@@ -87,14 +99,16 @@ pub struct DebianBase {
     pub suite: Located<String>,
     /// Packages beyond those of the variant.
     pub packages: Vec<Located<String>>,
-    /// The archive's URL; `None`: as the host's own apt sources say.
-    pub mirror: Option<Located<String>>,
+    /// The archive's URLs, best first; empty: as the host's own apt sources say.
+    pub mirror: Vec<Located<String>>,
     /// Components ("main"); empty: as the source says.
     pub components: Vec<Located<String>>,
     /// mmdebstrap's variant ("minbase"); `None`: the source's default.
     pub variant: Option<Located<String>>,
     /// The keyring that signs the suite, a file or directory; `None`: the host's own.
     pub keyring: Option<Located<PathBuf>>,
+    /// The lock file; it need not exist yet.
+    pub lock: Option<Located<PathBuf>>,
 }
 
 /// A base unpacked from an archive.

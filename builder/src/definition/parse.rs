@@ -22,7 +22,7 @@ const SECTIONS: &[&str] = &["base", "ansible", "limits", "root"];
 /// The sources, each with the keys that go with it.
 const SOURCES: &[(&str, &[&str])] = &[
     ("rpm", &["repos", "packages", "lock", "releasever", "arch", "bootstrap"]),
-    ("debian", &["suite", "packages", "mirror", "components", "variant", "keyring"]),
+    ("debian", &["suite", "packages", "lock", "mirror", "components", "variant", "keyring"]),
     ("archive", &["file", "sha256", "unverified", "strip_components", "devices"]),
     ("root", &["root"]),
 ];
@@ -280,8 +280,10 @@ impl Parser<'_> {
         validate::word(fields, "suite", suite.as_ref());
         let packages = fields.strings("packages").unwrap_or_default();
         validate::packages(fields, &packages);
-        let mirror = fields.string("mirror");
-        validate::url(fields, "mirror", mirror.as_ref());
+        let mirror = fields.string_or_strings("mirror").unwrap_or_default();
+        for url in &mirror {
+            validate::url(fields, "mirror", Some(url));
+        }
         let components = fields.strings("components").unwrap_or_default();
         for component in &components {
             validate::word(fields, "components", Some(component));
@@ -290,6 +292,8 @@ impl Parser<'_> {
             VARIANTS.iter().map(|name| (*name, *name)).collect();
         let variant = fields.choice("variant", &variants);
         let keyring = fields.string("keyring").map(|keyring| self.path(&keyring, Files::FileOrDirectory));
+        let lock = fields.string("lock").map(|lock| self.path(&lock, Files::FileOrNothing));
+        validate::writable_later(fields, lock.as_ref());
         Some(DebianBase {
             suite: suite?,
             packages,
@@ -297,6 +301,7 @@ impl Parser<'_> {
             components,
             variant: variant.map(|v| Located { value: v.value.to_owned(), span: v.span }),
             keyring,
+            lock,
         })
     }
 

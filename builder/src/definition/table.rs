@@ -172,6 +172,14 @@ impl<'a, 'i> Fields<'a, 'i> {
         sound.then_some(strings)
     }
 
+    /// One string, or a list of them.
+    pub(super) fn string_or_strings(&self, key: &'static str) -> Option<Vec<Located<String>>> {
+        if self.table.get(key).is_some_and(|value| value.as_ref().is_array()) {
+            return self.strings(key);
+        }
+        self.string(key).map(|only| vec![only])
+    }
+
     pub(super) fn bool(&self, key: &'static str) -> Option<bool> {
         let value = self.get(key)?;
         if let DeValue::Boolean(yes) = value.as_ref() {

@@ -21,7 +21,7 @@ use super::reach::Reach;
 use super::reads::{Reads, Watched};
 use super::verify::{Differs, differences};
 use super::{Engine, LayerReport, StepError, blocking, contents, parts, step, top};
-use crate::definition::{Ansible, Base, BaseKind, Playbook, Root};
+use crate::definition::{Ansible, Base, Playbook, Root};
 use crate::event::{Event, LayerStatus};
 
 /// The project's own hash-pinned requirements, if the definition names any.
@@ -31,7 +31,7 @@ pub(crate) fn requirements(ansible: &Ansible) -> Option<&Path> {
 
 /// Whether a base has a lock file by now.
 fn has_lock(base: &Base) -> bool {
-    matches!(&base.kind, BaseKind::Rpm(rpm) if rpm.lock.as_ref().is_some_and(|lock| lock.exists()))
+    base.lock().is_some_and(|lock| lock.exists())
 }
 
 /// How often progress is told.

@@ -71,7 +71,7 @@ pub fn of_base(base: &Base, dir: &Path) -> Vec<Part> {
         BaseKind::Debian(debian) => {
             parts.push(option("suite", Some(debian.suite.value.clone())));
             parts.push(option("packages", list(&debian.packages)));
-            parts.push(option("mirror", one(&debian.mirror)));
+            parts.push(option("mirror", list(&debian.mirror)));
             parts.push(option("components", list(&debian.components)));
             parts.push(option("variant", one(&debian.variant)));
         }
@@ -96,7 +96,9 @@ pub fn of_base(base: &Base, dir: &Path) -> Vec<Part> {
 pub fn files_of_base(base: &Base) -> Vec<&Path> {
     let paths: Vec<&PathBuf> = match &base.kind {
         BaseKind::Rpm(rpm) => rpm.repos.iter().chain(&rpm.lock).map(|path| &path.value).collect(),
-        BaseKind::Debian(debian) => debian.keyring.iter().map(|path| &path.value).collect(),
+        BaseKind::Debian(debian) => {
+            debian.keyring.iter().chain(&debian.lock).map(|path| &path.value).collect()
+        }
         BaseKind::Archive(_) | BaseKind::Root(_) => Vec::new(),
     };
     paths.into_iter().map(PathBuf::as_path).collect()

@@ -135,7 +135,9 @@ pub fn project(definition: &Definition, ansible: &Ansible, store_dir: &Path, out
             BaseKind::Rpm(rpm) => {
                 exclude.extend(rpm.repos.iter().chain(&rpm.lock).map(|path| path.value.clone()));
             }
-            BaseKind::Debian(debian) => exclude.extend(debian.keyring.iter().map(|path| path.value.clone())),
+            BaseKind::Debian(debian) => {
+                exclude.extend(debian.keyring.iter().chain(&debian.lock).map(|path| path.value.clone()));
+            }
             BaseKind::Archive(archive) => exclude.push(archive.file.value.clone()),
             BaseKind::Root(_) => {}
         }

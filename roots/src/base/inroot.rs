@@ -41,6 +41,15 @@ pub(super) fn remove_in(root: &Path, dir: &str, name: &str) -> std::io::Result<(
     }
 }
 
+/// Makes a file in a directory of the root, which everybody may read.
+pub(super) fn create_in(root: &Path, dir: &str, name: &str) -> std::io::Result<File> {
+    let dir = openat(root, dir, OFlags::PATH | OFlags::DIRECTORY)?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o644))?);
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+    Ok(file)
+}
+
 fn openat(root: &Path, path: &str, flags: OFlags) -> std::io::Result<File> {
     let dir = open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;

@@ -8,6 +8,7 @@ mod bootstrap;
 mod caching;
 mod changes;
 mod debian;
+mod debian_lock;
 mod downloads;
 mod el7;
 mod example;

@@ -1,10 +1,12 @@
-//! The command line that installs a Debian root.
+//! The command lines that install a Debian root, and get its archives' lists.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::Command;
 
 use super::DebianBase;
+use super::lock::Package;
+use super::snapshot;
 use super::sources::{self, DEBIAN_KEYRING};
 use crate::process;
 
@@ -24,6 +26,9 @@ const SETUP_HOOK: &str = "echo localhost > \"$1/etc/hostname\"";
 
 /// Hooks that make the packages of a `file:` mirror visible to dpkg inside the root.
 const FILE_MIRROR_HOOKS: &str = "/usr/share/mmdebstrap/hooks/file-mirror-automount";
+
+/// What the archive of a lock's packages calls its suite.
+pub(super) const LOCKED: &str = "locked";
 
 /// Paths that a run needs beside the root.
 pub(super) struct Layout<'a> {
@@ -45,11 +50,53 @@ pub(super) struct Layout<'a> {
 /// `/sys` that can't be written to, device nodes for the harmless devices only, and forbids services
 /// to start. The network is the host's, since packages are downloaded on the way.
 pub(super) fn mmdebstrap(base: &DebianBase, layout: &Layout<'_>) -> Command {
+    in_namespaces(layout, &[], arguments(base, layout))
+}
+
+/// The command that installs what a lock says from `mirror`, a directory that has just these packages: as
+/// [`mmdebstrap`] does, without a network.
+pub(super) fn from_lock(packages: &[Package], mirror: &Path, layout: &Layout<'_>) -> Command {
+    let mut line: Vec<OsString> =
+        ["--mode=root", "--format=directory", "--verbose", "--variant=essential", "--skip=check/signed-by"]
+            .map(OsString::from)
+            .to_vec();
+    line.push(format!("--setup-hook={SETUP_HOOK}").into());
+    line.extend(packages.iter().map(|package| format!("--include={}", package.name).into()));
+    line.push("--".into());
+    line.push(LOCKED.into());
+    line.push(layout.root.into());
+    let mirror = mirror.to_string_lossy();
+    line.push(format!("deb [trusted=yes] copy://{} ./", crate::base::fetch::encoded(&mirror)).into());
+    in_namespaces(layout, &["--net"], line)
+}
+
+/// The command that gets the lists of a base's archives, checked by apt, into `dir`: needs no privileges, installs
+/// nothing.
+pub(super) fn lists(base: &DebianBase, dir: &Path, layout: &Layout<'_>) -> Command {
+    let mut command = process::tool("mmdebstrap");
+    command.args(["--mode=chrootless", "--simulate", "--format=directory", "--verbose", "--variant=custom"]);
+    command.args(["--skip=cleanup/apt", "--skip=check/qemu"]);
+    command.arg(format!("--components={}", base.components().join(",")));
+    // Who downloads packages later doesn't ask for such records either; asking takes long where nobody answers.
+    command.arg("--aptopt=Acquire::EnableSrvRecords \"false\"");
+    command.arg("--aptopt=Acquire::GzipIndexes \"false\"");
+    let archives = archives(base, layout.etc);
+    if archives.iter().any(|archive| snapshot::is_snapshot(archive)) {
+        // What an archive had on a day was valid then.
+        command.arg("--aptopt=Acquire::Check-Valid-Until \"false\"");
+    }
+    command.args(keyring_options(base, layout)).arg("--").arg(&base.suite).arg(dir).args(archives);
+    command.env("HOME", layout.scratch).env("TMPDIR", layout.scratch);
+    command
+}
+
+fn in_namespaces(layout: &Layout<'_>, more: &[&str], arguments: Vec<OsString>) -> Command {
     let mut command = process::tool("unshare");
     command.args(["--mount", "--propagation", "private", "--pid", "--mount-proc", "--ipc", "--uts"]);
+    command.args(more);
     command.args(["--fork", "--kill-child", "--", "setpriv", "--bounding-set", NO_CAPABILITIES, "--"]);
     command.args(["sh", "-eu", "-c", ENTER, "enter", "mmdebstrap"]);
-    command.args(arguments(base, layout));
+    command.args(arguments);
     command
         .env("SOURCE_DATE_EPOCH", SOURCE_DATE_EPOCH)
         .env("HOME", layout.scratch)
@@ -57,33 +104,39 @@ pub(super) fn mmdebstrap(base: &DebianBase, layout: &Layout<'_>) -> Command {
     command
 }
 
-fn arguments(base: &DebianBase, layout: &Layout<'_>) -> Vec<OsString> {
+/// What a base's own keyring is told with.
+fn keyring_options(base: &DebianBase, layout: &Layout<'_>) -> Vec<OsString> {
     let option = |name: &str, value: &OsStr| {
         let mut option = OsString::from(name);
         option.push(value);
         option
     };
-    let DebianBase { name: _, suite, packages, mirror, components: _, variant: _, keyring } = base;
+    let Some(keyring) = &base.keyring else { return Vec::new() };
+    // Both a file and a directory are always trusted, the host's own unless others are named.
+    let (file, directory) = if keyring.is_dir() {
+        (layout.no_keys, keyring.as_path())
+    } else {
+        (keyring.as_path(), layout.no_keyrings)
+    };
+    vec![
+        option("--keyring=", file.as_os_str()),
+        option("--keyring=", directory.as_os_str()),
+        "--skip=check/signed-by".into(),
+    ]
+}
+
+fn arguments(base: &DebianBase, layout: &Layout<'_>) -> Vec<OsString> {
+    let DebianBase { suite, packages, .. } = base;
     let mut line: Vec<OsString> =
         ["--mode=root", "--format=directory", "--verbose"].map(OsString::from).to_vec();
     line.push(format!("--variant={}", base.variant()).into());
     line.push(format!("--components={}", base.components().join(",")).into());
-    if let Some(keyring) = keyring {
-        // Both a file and a directory are always trusted, the host's own unless others are named.
-        let (file, directory) = if keyring.is_dir() {
-            (layout.no_keys, keyring.as_path())
-        } else {
-            (keyring.as_path(), layout.no_keyrings)
-        };
-        line.push(option("--keyring=", file.as_os_str()));
-        line.push(option("--keyring=", directory.as_os_str()));
-        line.push("--skip=check/signed-by".into());
-    }
+    line.extend(keyring_options(base, layout));
     line.push(format!("--setup-hook={SETUP_HOOK}").into());
     if !packages.is_empty() {
         line.push(format!("--extract-hook={}", check_names(packages)).into());
     }
-    if mirror.as_deref().is_some_and(is_file) && Path::new(FILE_MIRROR_HOOKS).is_dir() {
+    if base.mirror.first().is_some_and(|mirror| is_file(mirror)) && Path::new(FILE_MIRROR_HOOKS).is_dir() {
         line.push(format!("--hook-dir={FILE_MIRROR_HOOKS}").into());
     }
     // One by one: mmdebstrap takes several options for several lists.
@@ -98,7 +151,7 @@ fn arguments(base: &DebianBase, layout: &Layout<'_>) -> Vec<OsString> {
 /// What mmdebstrap is told about where packages are: an URL, lines for `sources.list`, or nothing, and
 /// then it knows itself.
 pub(super) fn archives(base: &DebianBase, etc: &Path) -> Vec<String> {
-    match &base.mirror {
+    match base.mirror.first() {
         // It takes for an URL only what has `://` in it.
         Some(mirror) => vec![match mirror.split_once(":/") {
             Some((scheme, path)) if !path.starts_with('/') => format!("{scheme}:///{path}"),
@@ -137,10 +190,12 @@ mod tests {
             name: "b".to_owned(),
             suite: "bookworm".to_owned(),
             packages: vec!["python3".to_owned(), "it's".to_owned()],
-            mirror: Some("http://m.example/debian".to_owned()),
+            mirror: vec!["http://m.example/debian".to_owned()],
             components: Vec::new(),
             variant: None,
             keyring: None,
+            lock: None,
+            written: super::super::Written::default(),
         }
     }
 
@@ -168,7 +223,7 @@ mod tests {
     #[test]
     fn everything_can_be_said() {
         let all = DebianBase {
-            mirror: Some("file:/srv/mirror".to_owned()),
+            mirror: vec!["file:/srv/mirror".to_owned()],
             components: vec!["main".to_owned(), "contrib".to_owned()],
             variant: Some("apt".to_owned()),
             keyring: Some("/k.gpg".into()),

@@ -1,5 +1,22 @@
 //! What can go wrong with a Debian base.
 
+use super::super::Place;
+
+/// A locked package that the archive doesn't have any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gone {
+    /// The package.
+    pub package: String,
+    /// Its repository.
+    pub repo: String,
+    /// The line that says where it comes from.
+    pub place: Place,
+    /// Where it was looked for.
+    pub urls: Vec<String>,
+    /// A mirror that has what the archive had.
+    pub snapshot: String,
+}
+
 /// A Debian base couldn't be installed.
 #[derive(Debug, thiserror::Error)]
 pub enum DebianError {
@@ -53,12 +70,39 @@ pub enum DebianError {
     /// A package's own script, or dpkg, failed.
     #[error("can't install the packages\n{0}")]
     Install(String),
+    /// The archive doesn't have a locked package any more.
+    #[error("{}: the package {} of the repository `{}` is gone from {}", .0.place, .0.package, .0.repo, .0.urls.join(", "))]
+    Gone(Box<Gone>),
+    /// A package isn't what the lock says.
+    #[error("the package {package} isn't what it should be: {problem}")]
+    Strange {
+        /// The package.
+        package: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// What was installed isn't what is locked.
+    #[error(
+        "what was installed isn't what is locked{}{}",
+        named("missing", missing),
+        named("not locked", strange)
+    )]
+    NotAsLocked {
+        /// Packages that are locked and not installed.
+        missing: Vec<String>,
+        /// Packages that are installed and not locked.
+        strange: Vec<String>,
+    },
     /// The disk is full.
     #[error("there is no room for the packages on the store's file system")]
     Full,
     /// Anything else.
     #[error("mmdebstrap failed\n{0}")]
     Failed(String),
+}
+
+fn named(what: &str, packages: &[String]) -> String {
+    if packages.is_empty() { String::new() } else { format!("; {what}: {}", packages.join(", ")) }
 }
 
 fn list(packages: &[String]) -> String {
@@ -95,6 +139,15 @@ impl DebianError {
                     .to_owned()
             }
             Self::Expired(_) => "use another mirror, or check this machine's clock".to_owned(),
+            Self::Gone(gone) => format!(
+                "add a mirror that keeps everything, `mirror = \"{}\"`, or take what there is now: \
+                 `rootbuild lock --update`",
+                gone.snapshot
+            ),
+            Self::Strange { .. } => "don't use the lock before you know who changed it".to_owned(),
+            Self::NotAsLocked { .. } => {
+                "take what the archive has now: `rootbuild lock --update`; if that doesn't help, please report it".to_owned()
+            }
             Self::Full => "make room, e.g. with `rootbuild cache gc`".to_owned(),
             Self::Conflict(_) | Self::Install(_) | Self::Failed(_) => return None,
         })

@@ -1,13 +1,13 @@
 //! What is in a root, by its own package database.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 use std::path::Path;
 
 use rustix::fd::AsFd;
 use rustix::fs::FileType;
 use serde_json::{Value, json};
 
-use super::super::inroot::{open_in, remove_in};
+use super::super::inroot::{create_in, open_in, remove_in};
 use crate::fd::{Dir, children, open_beneath, stat_if_there};
 
 /// A database larger than this isn't one.
@@ -40,6 +40,20 @@ fn installed(status: &str) -> Vec<Value> {
         .iter()
         .map(|[name, version, arch]| json!({ "name": name, "version": version, "arch": arch }))
         .collect()
+}
+
+/// Writes what the root's apt asks, and who asked for its packages. Where a package has put a link in their place,
+/// that is replaced.
+pub(super) fn write_apt_state(root: &Path, sources: &str, states: &str) -> io::Result<()> {
+    for (dir, name, text) in
+        [("etc/apt", "sources.list", sources), ("var/lib/apt", "extended_states", states)]
+    {
+        remove_in(root, dir, name)?;
+        if !text.is_empty() {
+            create_in(root, dir, name)?.write_all(text.as_bytes())?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes away what mmdebstrap copied from the host: its name and its name servers. Where a package has

@@ -21,10 +21,12 @@ fn base() -> DebianBase {
         name: "bookworm".to_owned(),
         suite: "bookworm".to_owned(),
         packages: Vec::new(),
-        mirror: None,
+        mirror: Vec::new(),
         components: Vec::new(),
         variant: None,
         keyring: None,
+        lock: None,
+        written: Written::default(),
     }
 }
 
@@ -159,7 +161,7 @@ fn a_mirror_that_can_not_be_reached_is_told() {
         return;
     }
     let place = Place::new();
-    let base = DebianBase { mirror: Some("http://127.0.0.1:9/debian".to_owned()), ..base() };
+    let base = DebianBase { mirror: vec!["http://127.0.0.1:9/debian".to_owned()], ..base() };
     let error = place.build(&base, &Cancel::new(), &|_| ()).unwrap_err();
     let text = error.to_string();
     assert!(text.starts_with("can't reach the mirror") && text.contains("127.0.0.1:9"), "{text}");
@@ -175,7 +177,7 @@ fn a_mirror_without_the_suite_or_its_signature_is_told() {
     let mirror = place.dir.path().join("mirror");
     fs::create_dir_all(mirror.join("dists/bookworm")).expect("writable");
     let url = format!("copy://{}", mirror.display());
-    let base = DebianBase { mirror: Some(url), ..base() };
+    let base = DebianBase { mirror: vec![url], ..base() };
     let error = place.build(&base, &Cancel::new(), &|_| ()).unwrap_err().to_string();
     assert!(error.starts_with("there is no suite `bookworm` at copy:"), "{error}");
 
@@ -205,7 +207,7 @@ fn the_key_is_what_the_definition_says() {
     let others = [
         with(&|base| base.suite = "trixie".to_owned()),
         with(&|base| base.packages = vec!["a".to_owned()]),
-        with(&|base| base.mirror = Some("http://deb.mirror.lan/debian".to_owned())),
+        with(&|base| base.mirror = vec!["http://deb.mirror.lan/debian".to_owned()]),
         with(&|base| base.components = vec!["main".to_owned(), "contrib".to_owned()]),
         with(&|base| base.variant = Some("apt".to_owned())),
         with(&|base| base.keyring = Some(file.clone())),
@@ -237,7 +239,7 @@ fn no_name_is_taken_for_an_option_or_a_list() {
         for base in [
             DebianBase { packages: vec![name()], ..base() },
             DebianBase { suite: name(), ..base() },
-            DebianBase { mirror: Some(name()), ..base() },
+            DebianBase { mirror: vec![name()], ..base() },
         ] {
             let error = base.key().unwrap_err();
             assert!(matches!(error, BaseError::Debian(DebianError::Name(_))), "{error}");

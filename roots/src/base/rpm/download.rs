@@ -4,7 +4,7 @@
 //! killed one goes on with what it left. Servers are believed nothing: what counts is the digest.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,17 +42,39 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How many packages an error names before it says how many more there are.
 const NAMED: usize = 5;
 
+/// A file to be had: a package of either family.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in super::super) struct File {
+    /// What it is, for people.
+    pub(in super::super) what: String,
+    /// Its repository.
+    pub(in super::super) repo: String,
+    /// Relative to the repository's URL, or a URL itself.
+    pub(in super::super) location: String,
+    /// In bytes.
+    pub(in super::super) size: u64,
+    /// 64 hex digits.
+    pub(in super::super) sha256: String,
+}
+
+impl From<&Package> for File {
+    fn from(package: &Package) -> Self {
+        let Package { repo, location, size, sha256, .. } = package.clone();
+        Self { what: package.nevra(), repo, location, size, sha256 }
+    }
+}
+
 /// Where the files of a repository can be had.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Origins {
+pub(in super::super) struct Origins {
     /// Where the repository is defined.
-    pub(super) place: Place,
+    pub(in super::super) place: Place,
     /// Its URLs, best first, without a slash at the end.
-    pub(super) urls: Vec<String>,
+    pub(in super::super) urls: Vec<String>,
     /// Whether certificates of https servers are checked.
-    pub(super) sslverify: bool,
+    pub(in super::super) sslverify: bool,
     /// A list that may name more URLs: asked where those do not help.
-    pub(super) list: Option<String>,
+    pub(in super::super) list: Option<String>,
 }
 
 /// What workers tell.
@@ -73,7 +95,7 @@ struct Shared {
 }
 
 /// Where a package of this digest is kept.
-pub(super) fn kept(store: &Path, sha256: &str) -> PathBuf {
+pub(in super::super) fn kept(store: &Path, sha256: &str) -> PathBuf {
     store.join("packages").join(&sha256[..2]).join(sha256)
 }
 
@@ -83,24 +105,33 @@ pub(super) fn all(
     packages: &[Package],
     origins: &dyn Fn(&str) -> Origins,
 ) -> Result<(), BaseError> {
-    all_with(context, packages, origins, Patience::default())
+    files(context, &packages.iter().map(File::from).collect::<Vec<_>>(), origins)
 }
 
-fn all_with(
+/// The same for files of any kind.
+pub(in super::super) fn files(
     context: BaseContext<'_>,
-    packages: &[Package],
+    files: &[File],
+    origins: &dyn Fn(&str) -> Origins,
+) -> Result<(), BaseError> {
+    files_with(context, files, origins, Patience::default())
+}
+
+fn files_with(
+    context: BaseContext<'_>,
+    files: &[File],
     origins: &dyn Fn(&str) -> Origins,
     patience: Patience,
 ) -> Result<(), BaseError> {
     let mut jobs: VecDeque<Job> = VecDeque::new();
-    let mut unreachable: Vec<&Package> = Vec::new();
+    let mut unreachable: Vec<&File> = Vec::new();
     let (mut targets, mut dirs) = (BTreeSet::new(), BTreeSet::new());
-    for package in missing(context, packages)? {
-        let mut job = Job::new(context.store.dir(), package, origins(&package.repo));
+    for file in missing(context, files)? {
+        let mut job = Job::new(context.store.dir(), file, origins(&file.repo));
         if context.offline {
             job.keep_local();
             if job.urls.is_empty() {
-                unreachable.push(package);
+                unreachable.push(file);
                 continue;
             }
         }
@@ -147,15 +178,15 @@ fn all_with(
     ) {}
     result?;
     for dir in &dirs {
-        File::open(dir).and_then(|dir| dir.sync_all()).map_err(BaseError::io("sync", dir))?;
+        fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(BaseError::io("sync", dir))?;
     }
     Ok(())
 }
 
 /// What isn't in the store, and may not be asked of the network.
-fn offline(packages: &[&Package]) -> BaseError {
+fn offline(packages: &[&File]) -> BaseError {
     let mut names: Vec<String> =
-        packages.iter().take(NAMED).map(|p| format!("`{}` of `{}`", p.nevra(), p.repo)).collect();
+        packages.iter().take(NAMED).map(|p| format!("`{}` of `{}`", p.what, p.repo)).collect();
     if let Some(more @ 1..) = packages.len().checked_sub(NAMED) {
         names.push(format!("{more} more"));
     }
@@ -168,38 +199,38 @@ fn offline(packages: &[&Package]) -> BaseError {
 }
 
 /// The packages that aren't in the store, or are damaged there (removed then).
-fn missing<'a>(context: BaseContext<'_>, packages: &'a [Package]) -> Result<Vec<&'a Package>, BaseError> {
+fn missing<'a>(context: BaseContext<'_>, files: &'a [File]) -> Result<Vec<&'a File>, BaseError> {
     use rayon::prelude::*;
-    let is_missing = |package: &&Package| {
-        let path = kept(context.store.dir(), &package.sha256);
-        let intact = !context.cancel.is_cancelled() && is_intact(&path, package.size, &package.sha256);
+    let is_missing = |file: &&File| {
+        let path = kept(context.store.dir(), &file.sha256);
+        let intact = !context.cancel.is_cancelled() && is_intact(&path, file.size, &file.sha256);
         if !intact && !context.cancel.is_cancelled() {
             let _ = fs::remove_file(&path);
         }
         !intact
     };
-    let missing = packages.par_iter().filter(is_missing).collect();
+    let missing = files.par_iter().filter(is_missing).collect();
     context.cancel.check()?;
     Ok(missing)
 }
 
 /// Whether a file is there and what it should be.
 fn is_intact(path: &Path, size: u64, sha256: &str) -> bool {
-    File::open(path).is_ok_and(|file| {
+    fs::File::open(path).is_ok_and(|file| {
         file.metadata().is_ok_and(|data| data.is_file() && data.len() == size)
             && sha256_of(file).is_ok_and(|found| found == sha256)
     })
 }
 
 /// The digest of a file, as hex.
-fn sha256_of(mut file: File) -> io::Result<String> {
+fn sha256_of(mut file: fs::File) -> io::Result<String> {
     let mut hasher = Sha256::new();
     io::copy(&mut file, &mut hasher)?;
     Ok(hex(hasher))
 }
 
 /// A finished digest as hex.
-pub(super) fn hex(hasher: Sha256) -> String {
+pub(in super::super) fn hex(hasher: Sha256) -> String {
     use std::fmt::Write as _;
     hasher.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");

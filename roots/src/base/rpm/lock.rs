@@ -69,17 +69,17 @@ pub(super) struct LockedRepo {
 /// A package.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct LockedPackage {
-    pub(super) name: String,
+pub(in super::super) struct LockedPackage {
+    pub(in super::super) name: String,
     /// `[epoch:]version-release`.
-    pub(super) evr: String,
-    pub(super) arch: String,
-    pub(super) repo: String,
-    pub(super) location: String,
-    pub(super) size: u64,
-    pub(super) sha256: String,
+    pub(in super::super) evr: String,
+    pub(in super::super) arch: String,
+    pub(in super::super) repo: String,
+    pub(in super::super) location: String,
+    pub(in super::super) size: u64,
+    pub(in super::super) sha256: String,
     /// The file name of the source package that it was built from; empty where the repository doesn't say.
-    pub(super) source_rpm: String,
+    pub(in super::super) source_rpm: String,
 }
 
 /// Just enough of any version.
@@ -165,19 +165,8 @@ impl Lock {
 
     /// Writes the file, all of it or nothing.
     pub(super) fn write(&self, path: &Path) -> Result<(), BaseError> {
-        // A link to a lock that projects share stays one.
-        let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let text = self.text().map_err(|error| BaseError::io("write", path)(io::Error::other(error)))?;
-        let dir = target.parent().unwrap_or(Path::new("."));
-        let write = || -> io::Result<()> {
-            let mut file = tempfile::Builder::new().prefix(".rootbuild-lock-").tempfile_in(dir)?;
-            file.write_all(text.as_bytes())?;
-            as_before(file.as_file(), &target, dir)?;
-            file.as_file().sync_all()?;
-            file.persist(&target).map_err(|error| error.error)?;
-            File::open(dir)?.sync_all()
-        };
-        write().map_err(BaseError::io("write the lock file", path))
+        write(path, &text)
     }
 
     /// What to install. `repos` are the definition's, which the lock was checked against.
@@ -213,6 +202,22 @@ impl Lock {
         };
         plain(self) == plain(other)
     }
+}
+
+/// Writes a lock file, all of it or nothing.
+pub(in super::super) fn write(path: &Path, text: &str) -> Result<(), BaseError> {
+    // A link to a lock that projects share stays one.
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let dir = target.parent().unwrap_or(Path::new("."));
+    let write = || -> io::Result<()> {
+        let mut file = tempfile::Builder::new().prefix(".rootbuild-lock-").tempfile_in(dir)?;
+        file.write_all(text.as_bytes())?;
+        as_before(file.as_file(), &target, dir)?;
+        file.as_file().sync_all()?;
+        file.persist(&target).map_err(|error| error.error)?;
+        File::open(dir)?.sync_all()
+    };
+    write().map_err(BaseError::io("write the lock file", path))
 }
 
 /// Reads a lock's text; else the line (from 1; 0: the whole) and what is wrong there.

@@ -12,15 +12,15 @@ use crate::progress::StepEvent;
 
 mod bootstrap;
 mod convert;
-mod download;
+pub(super) mod download;
 mod error;
 #[doc(hidden)]
 pub mod fuzz;
 mod install;
 mod keys;
-mod lock;
+pub(super) mod lock;
 mod reach;
-mod relock;
+pub(super) mod relock;
 mod repo_file;
 mod resolve;
 mod stale;

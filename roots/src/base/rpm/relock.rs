@@ -183,7 +183,7 @@ impl RpmBase {
     }
 }
 
-fn unchanged(path: PathBuf, packages: usize) -> Relocked {
+pub(in super::super) fn unchanged(path: PathBuf, packages: usize) -> Relocked {
     let (written, changes, held, notes) = (Written::Unchanged, Vec::new(), Vec::new(), Vec::new());
     Relocked { path, written, packages, changes, held, notes }
 }
@@ -199,7 +199,7 @@ fn tools(needed: &[&str]) -> Result<(), BaseError> {
 }
 
 /// What became of packages, by name.
-fn changes(old: &[LockedPackage], new: &[LockedPackage]) -> Vec<PackageChange> {
+pub(in super::super) fn changes(old: &[LockedPackage], new: &[LockedPackage]) -> Vec<PackageChange> {
     let mut names: BTreeMap<&str, (Vec<&LockedPackage>, Vec<&LockedPackage>)> = BTreeMap::new();
     for package in old {
         names.entry(&package.name).or_default().0.push(package);

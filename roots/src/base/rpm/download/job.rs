@@ -10,11 +10,10 @@ use std::{fmt, io};
 
 use super::super::super::BaseError;
 use super::super::super::fetch::{self, FetchError, Patience, TRIES};
-use super::super::resolve::Package;
 use super::super::{RepoAt, RpmError};
 use super::mirrors::Standing;
 use super::part::{Origin, Part};
-use super::{Origins, Shared, Told, is_intact, kept};
+use super::{File, Origins, Shared, Told, is_intact, kept};
 
 /// A server that breaks off is asked to go on at once if this much came, in bytes.
 const PROGRESS: u64 = 1 << 16;
@@ -34,18 +33,19 @@ pub(super) struct Job {
 }
 
 impl Job {
-    /// The job to get `package` into the store.
-    pub(super) fn new(store: &Path, package: &Package, origins: Origins) -> Self {
+    /// The job to get `file` into the store.
+    pub(super) fn new(store: &Path, file: &File, origins: Origins) -> Self {
+        let File { what, repo, location, size, sha256 } = file.clone();
         Self {
             number: 0,
-            what: package.nevra(),
-            repo: package.repo.clone(),
-            urls: urls(&origins.urls, &package.location),
-            location: package.location.clone(),
+            what,
+            repo,
+            urls: urls(&origins.urls, &location),
+            target: kept(store, &sha256),
+            location,
             origins,
-            size: package.size,
-            sha256: package.sha256.clone(),
-            target: kept(store, &package.sha256),
+            size,
+            sha256,
         }
     }
 

@@ -78,7 +78,8 @@ impl World {
             offline,
             mirror: None,
         };
-        all_with(context, &self.packages, &|_| origins.clone(), patience)
+        let files: Vec<File> = self.packages.iter().map(File::from).collect();
+        files_with(context, &files, &|_| origins.clone(), patience)
     }
 
     fn kept(&self, number: usize) -> PathBuf {
@@ -245,7 +246,7 @@ fn a_longer_body_is_cut_off() {
     let world = World::new(1);
     let server = world.server(&[]);
     let path = world.dir.path().join("repo/p0^1.rpm");
-    File::options().append(true).open(path).unwrap().write_all(b"more").unwrap();
+    fs::File::options().append(true).open(path).unwrap().write_all(b"more").unwrap();
     let text = world.get(&[&server.url]).unwrap_err().to_string();
     assert!(text.contains("expected 300000 bytes, found 300004 bytes"), "{text}");
 }
