@@ -134,6 +134,11 @@ impl Choice<'_, '_> {
             self.not_lifted(&name.to_string(), place, reason, level);
             return Ok(());
         }
+        if asked.started && name.is_template() {
+            let reason = "it is a template, and nobody names an instance of it".to_owned();
+            self.not_lifted(&name.to_string(), place, reason, Level::Warning);
+            return Ok(());
+        }
         let loaded = self.context.index.load(&name, &file, self.reports)?;
         if let Some((place, reason)) = refuse::reason(self.context, &loaded) {
             self.not_lifted(&name.to_string(), Some(place), reason, Level::Warning);

@@ -70,8 +70,17 @@ pub struct Request<'a> {
     /// The parts of the root that its services may write, where the checkout shares the others with the
     /// store; `None`: every file is its own.
     pub private: Option<&'a Areas>,
-    /// Whether services are hardened where they don't say anything themselves.
-    pub hardened: bool,
+    /// What of the hardening that is on by default some services do without.
+    pub softened: &'a [Softened<'a>],
+}
+
+/// A service that does without some hardening.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Softened<'a> {
+    /// The unit, by its name in the root; an instance also by its template's. `None`: all.
+    pub unit: Option<&'a str>,
+    /// The setting (`PrivateDevices`); `None`: all.
+    pub setting: Option<&'a str>,
 }
 
 /// A file for a directory of units, `/run/systemd/system` or `/etc/systemd/system`.

@@ -1,5 +1,6 @@
 //! What rootbuild adds: a drop-in for each unit, and the units that mount and group a root.
 
+use super::Softened;
 use super::load::Loaded;
 use super::name::{Kind, escape_dashes};
 use super::paths;
@@ -112,13 +113,20 @@ fn execution(
             }
         }
     }
-    if context.request.hardened {
-        for (key, value, since) in HARDENING {
-            // Who names devices gets the host's.
-            let devices = key == "PrivateDevices" && unit.mentions(section, "DeviceAllow");
-            if context.request.host.systemd >= since && !unit.mentions(section, key) && !devices {
-                set(key, value);
-            }
+    let names = [Some(unit.name.to_string()), unit.name.template().map(|name| name.to_string())];
+    let soft = |key: &str| {
+        let is = |it: &Softened<'_>| {
+            let unit = it.unit.is_none_or(|unit| names.iter().flatten().any(|name| name == unit));
+            unit && it.setting.is_none_or(|setting| setting == key)
+        };
+        context.request.softened.iter().any(is)
+    };
+    for (key, value, since) in HARDENING {
+        // Who names devices gets the host's.
+        let devices = key == "PrivateDevices" && unit.mentions(section, "DeviceAllow");
+        let known = context.request.host.systemd >= since;
+        if known && !unit.mentions(section, key) && !devices && !soft(key) {
+            set(key, value);
         }
     }
     Ok(())

@@ -33,7 +33,7 @@ fn lifted() -> Lifted {
     let root = root();
     let link = std::path::Path::new("/var/lib/rootbuild/roots/web");
     let host = Host { systemd: 252, nss_systemd: true };
-    let request = Request { name: "web", link, host, private: None, hardened: true };
+    let request = Request { name: "web", link, host, private: None, softened: &[] };
     lift(root.path(), Some(&generated()), &request).unwrap()
 }
 

@@ -204,6 +204,7 @@ fn what_is_not_lifted_is_told_with_its_reason() {
     root.link("etc/systemd/system/multi-user.target.wants/gone.service", "/lib/systemd/system/gone.service");
     root.link("etc/systemd/system/multi-user.target.wants/off.service", "/lib/systemd/system/off.service");
     root.link("etc/systemd/system/off.service", "/dev/null");
+    root.enable("many@.service", "multi-user.target", "[Service]\nExecStart=/a\n");
     root.link("etc/rc3.d/S20old", "../init.d/old");
     let lifted = root.lift();
     assert_eq!(lifted.files.len(), 3, "root, slice and target: {:#?}", lifted.files);
@@ -216,12 +217,13 @@ fn what_is_not_lifted_is_told_with_its_reason() {
         "isn't taken over: its name is taken by rootbuild's own",
         "`own.service` (/usr/lib/systemd/system/own.service:3) isn't taken over: `RootDirectory`: it has a root",
         "warning: `gone.service` (/etc/systemd/system/multi-user.target.wants/gone.service) isn't taken over: it isn't",
+        "warning: `many@.service` (/etc/systemd/system/multi-user.target.wants/many@.service) isn't taken over: it is a t",
         "note: `off.service` (/etc/systemd/system/off.service) isn't taken over: it is masked",
         "warning: `/etc/init.d/old` (/etc/rc3.d/S20old) isn't taken over: an init script",
     ] {
         assert!(told.contains(line), "{line} in {told}");
     }
-    assert_eq!(told.lines().count(), 9, "{told}");
+    assert_eq!(told.lines().count(), 10, "{told}");
     assert!(lifted.reports.iter().any(|it| it.level == Level::Note));
 }
 
@@ -302,7 +304,7 @@ fn a_root_that_cannot_be_mounted_safely_is_refused() {
     root.link("run", "/etc");
     let host = Host { systemd: 252, nss_systemd: true };
     let link = std::path::Path::new("/store/roots/web");
-    let request = super::Request { name: "web", link, host, private: None, hardened: true };
+    let request = super::Request { name: "web", link, host, private: None, softened: &[] };
     assert!(matches!(
         super::lift(root.path(), None, &request),
         Err(super::UnitsError::NoDirectory { path: "/run" })
@@ -322,9 +324,14 @@ fn linked_roots_get_what_they_share_read_only() {
     let host = Host { systemd: 252, nss_systemd: true };
     let link = std::path::Path::new("/my store/50%/roots/web");
     let areas = crate::checkout::Areas::new(["/etc", "var", "usr/local"]);
-    let request = super::Request { name: "web", link, host, private: Some(&areas), hardened: true };
+    let softened = [
+        super::Softened { unit: Some("a.service"), setting: Some("PrivateTmp") },
+        super::Softened { unit: Some("b.service"), setting: None },
+    ];
+    let request = super::Request { name: "web", link, host, private: Some(&areas), softened: &softened };
     let lifted = super::lift(root.path(), None, &request).unwrap();
     let drop_in = lifted.text("a.service.d/50-rootbuild.conf");
+    assert!(drop_in.contains("PrivateIPC=yes\n") && !drop_in.contains("PrivateTmp"), "{drop_in}");
     assert!(drop_in.contains("ReadOnlyPaths=-+/usr\nReadWritePaths=-+/usr/local\n"), "{drop_in}");
     assert!(!drop_in.contains("ProtectHostname") && !drop_in.contains("PrivateDevices"), "{drop_in}");
     let mount = lifted.text("root.service");

@@ -13,6 +13,7 @@ mod downloads;
 mod el7;
 mod example;
 mod explain;
+mod handoff;
 mod init;
 mod inputs;
 mod interrupted;

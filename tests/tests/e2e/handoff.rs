@@ -1,0 +1,193 @@
+//! Units of roots, started for real by a systemd of their own.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rootbuild_roots::checkout::Areas;
+use rootbuild_roots::units::{self, Directories, Host, Lifted, Request};
+use rootbuild_tests::{TestHost, skipped};
+
+/// Where the test host has its store.
+const STORE: &str = "/var/lib/rootbuild";
+
+/// A web server that is ready when it says so and tells who it is; in plain perl, for a small root.
+const SERVER: &str = r#"
+socket(S, 2, 1, 0) or die; setsockopt(S, 1, 2, 1);
+bind(S, pack("Sna4x8", 2, $ARGV[0], "\0\0\0\0")) or die "bind: $!"; listen(S, 5) or die;
+socket(N, 1, 2, 0) or die;
+send(N, "READY=1", 0, pack("Sa108", 1, $ENV{NOTIFY_SOCKET})) or die "notify: $!";
+while (accept(C, S)) {
+    open(F, "/etc/os-release"); my $release = <F>; close F;
+    open(T, ">/run/page/served") or die "served: $!"; close T;
+    syswrite(C, "HTTP/1.0 200 OK\r\n\r\nuid $< user $ENV{USER} home $ENV{HOME} $release");
+    close C;
+}
+"#;
+
+/// A root with a shell and perl, a user of its own, and units that are enabled.
+fn make_root(root: &Path, number: u32) {
+    let write = |path: &str, text: &str| {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    for name in ["proc", "sys", "dev", "run", "tmp", "var/lib", "etc/systemd/system", "usr/bin", "usr/lib"] {
+        fs::create_dir_all(root.join(name)).unwrap();
+    }
+    for name in ["bin", "lib", "lib64"] {
+        symlink(format!("usr/{name}"), root.join(name)).unwrap();
+    }
+    symlink("/run", root.join("var/run")).unwrap();
+    for program in ["/usr/bin/sh", "/usr/bin/cat", "/usr/bin/touch", "/usr/bin/perl"] {
+        copy(root, Path::new(program));
+        let needed = Command::new("ldd").arg(program).output().unwrap().stdout;
+        for word in String::from_utf8_lossy(&needed).split_whitespace().filter(|word| word.starts_with('/')) {
+            copy(root, Path::new(word));
+        }
+    }
+    write("etc/os-release", &format!("ID=of-the-root-{number}\n"));
+    write("etc/machine-id", "");
+    write("etc/passwd", "root:x:0:0:root:/root:/bin/sh\npage:x:4321:4322::/srv/page:/bin/sh\n");
+    write("etc/group", "root:x:0:\npage:x:4322:\nextra:x:4400:page\n");
+    write("srv/server", SERVER);
+    write("etc/default/page", "PORT=8000\n");
+    // `/etc/alternatives` and its like: absolute, and only right inside.
+    symlink("/etc/default/page", root.join("etc/page.conf")).unwrap();
+    let units: &[(&str, &str, &str)] = &[
+        (
+            "page.service",
+            "multi-user.target",
+            "[Unit]\nConditionPathExists=/srv/server\nAfter=network.target\n[Service]\nType=notify\nUser=page\n\
+             EnvironmentFile=/etc/page.conf\nRuntimeDirectory=page\nEnvironment=LANG=C\nExecStartPre=sh -c 'cat /proc/self/status > /run/page/status'\n\
+             ExecStart=/usr/bin/perl /srv/server $PORT\nProtectSystem=strict\n",
+        ),
+        (
+            "echo.socket",
+            "sockets.target",
+            "[Socket]\nListenStream=/var/run/echo.sock\nAccept=yes\nSocketUser=page\nSocketMode=0600\n",
+        ),
+        ("tick.timer", "timers.target", "[Timer]\nOnActiveSec=0\nAccuracySec=1ms\n"),
+    ];
+    for (name, target, text) in units {
+        write(&format!("usr/lib/systemd/system/{name}"), text);
+        fs::create_dir_all(root.join(format!("etc/systemd/system/{target}.wants"))).unwrap();
+        let link = root.join(format!("etc/systemd/system/{target}.wants/{name}"));
+        symlink(format!("/usr/lib/systemd/system/{name}"), link).unwrap();
+    }
+    write("srv/echo", "$_ = <STDIN>; print \"heard $_\";\n");
+    write(
+        "usr/lib/systemd/system/echo@.service",
+        "[Service]\nStandardInput=socket\nStandardError=journal\nEnvironment=LANG=C\nExecStart=-perl /srv/echo\n",
+    );
+    write(
+        "usr/lib/systemd/system/tick.service",
+        "[Service]\nType=oneshot\nUser=page\nStateDirectory=tick\nStateDirectoryMode=0750\n\
+         ExecStart=sh -c 'touch $STATE_DIRECTORY/ticked /tmp/private'\n",
+    );
+}
+
+fn copy(root: &Path, file: &Path) {
+    let real = fs::canonicalize(file).unwrap();
+    let name = Path::new("/usr").join(file.strip_prefix("/usr").unwrap_or(file.strip_prefix("/").unwrap()));
+    let target = root.join(name.strip_prefix("/").unwrap());
+    fs::create_dir_all(target.parent().unwrap()).unwrap();
+    fs::copy(real, target).unwrap();
+}
+
+/// Puts a root on the host as its generation `number`, and its units with it.
+fn hand_over(host: &TestHost, name: &str, number: u32) -> Lifted {
+    let checkout = host.path(&format!("{STORE}/checkouts/{name}/{number}"));
+    make_root(&checkout, number);
+    fs::create_dir_all(host.path(&format!("{STORE}/roots"))).unwrap();
+    let link = host.path(&format!("{STORE}/roots/{name}"));
+    let new = link.with_extension("new");
+    symlink(format!("../checkouts/{name}/{number}"), &new).unwrap();
+    fs::rename(new, link).unwrap();
+    let link = PathBuf::from(format!("{STORE}/roots/{name}"));
+    let systemd = Host::detect().unwrap();
+    let areas = Areas::default();
+    let request = Request { name, link: &link, host: systemd, private: Some(&areas), softened: &[] };
+    let lifted = units::lift(&checkout, None, &request).unwrap();
+    let directories = Directories {
+        units: host.path("/run/systemd/system"),
+        users: host.path("/run/userdb"),
+        state: host.path("/run/rootbuild/installed"),
+    };
+    let changes = units::install(&directories, name, &lifted).unwrap();
+    // A text names no checkout.
+    assert_eq!(changes.any(), number == 1, "{changes:?}");
+    lifted
+}
+
+#[test]
+fn services_of_a_root_start_and_answer_out_of_it() {
+    let test = "services_of_a_root_start_and_answer_out_of_it";
+    if !Path::new("/usr/bin/perl").exists() {
+        return skipped(test, "needs perl");
+    }
+    let Some(host) = TestHost::boot(test) else { return };
+    let lifted = hand_over(&host, "web", 1);
+    assert_eq!(lifted.reports, [], "all of it is lifted");
+    let ran = host.sh(&format!("systemctl daemon-reload && systemctl start {}", lifted.target));
+    let failed = host.sh("systemctl --failed --no-legend").stdout;
+    assert!(ran.code == 0 && failed.is_empty(), "{}{failed}{}", ran.stderr, host.journal());
+
+    let get = r#"perl -e 'socket(S,2,1,0); connect(S,pack("Sna4x8",2,8000,"\x7f\0\0\1")) or die; print <S>'"#;
+    let page = host.sh(get);
+    let expected = "uid 4321 user page home /srv/page ID=of-the-root-1\n";
+    assert!(page.stdout.ends_with(expected), "{page:?}{}", host.journal());
+    let status = fs::read_to_string(host.path("/run/rootbuild/roots/web/run/page/status")).unwrap();
+    let line = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default().trim();
+    assert_eq!(line("Gid:"), "4322\t4322\t4322\t4322");
+    assert_eq!(line("Groups:"), "4322 4400");
+    assert!(host.path("/run/rootbuild/roots/web/run/page/served").exists());
+
+    let shout = r#"perl -e 'socket(S,1,1,0); connect(S,pack("Sa108",1,"/run/rootbuild/roots/web/run/echo.sock")) or die $!; syswrite(S,"hello\n"); print <S>'"#;
+    assert_eq!(host.sh(shout).stdout, "heard hello\n", "{}", host.journal());
+
+    // A timer without a delay has gone off by the time its service is asked for.
+    let ticked = host.sh("systemctl start rootbuild-web-tick.service; stat -c '%U %u:%g %a' /run/rootbuild/roots/web/var/lib/tick; ls /run/rootbuild/roots/web/var/lib/tick");
+    assert!(ticked.stdout.ends_with("4321:4322 750\nticked\n"), "{ticked:?}{}", host.journal());
+    assert!(!host.path("/run/rootbuild/roots/web/tmp/private").exists(), "/tmp is the service's own");
+
+    // The next generation is mounted in its place; who waits for a time goes on.
+    let timer = "systemctl show -P ActiveEnterTimestampMonotonic rootbuild-web-tick.timer";
+    let since = host.sh(timer).stdout;
+    hand_over(&host, "web", 2);
+    let ran = host.sh(&format!("systemctl restart {}", lifted.root_unit));
+    assert_eq!(ran.code, 0, "{ran:?}{}", host.journal());
+    let page = host.sh(&format!("systemctl start rootbuild-web-page.service; {get}"));
+    assert!(page.stdout.ends_with("ID=of-the-root-2\n"), "{page:?}{}", host.journal());
+    assert_eq!(host.sh(shout).stdout, "heard hello\n", "{}", host.journal());
+    assert_eq!(host.sh(timer).stdout, since);
+
+    // Nothing of it is left when it stops, nor in the store.
+    let ran = host.sh(&format!("systemctl stop {} && findmnt -n -R /run/rootbuild; true", lifted.target));
+    assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("", ""), "{}", host.journal());
+    for name in ["1/run", "1/tmp", "2/run", "2/tmp"] {
+        let directory = host.path(&format!("{STORE}/checkouts/web/{name}"));
+        assert_eq!(fs::read_dir(directory).unwrap().count(), 0, "{name}");
+    }
+}
+
+#[test]
+fn test_hosts_come_up_whole_and_apart_from_each_other() {
+    let test = "test_hosts_come_up_whole_and_apart_from_each_other";
+    let (Some(one), Some(other)) = (TestHost::boot(test), TestHost::boot(test)) else { return };
+    for host in [&one, &other] {
+        let state = host
+            .sh("systemctl --failed --no-legend; ls /sys/class/net; busctl status >/dev/null && echo bus");
+        assert_eq!(state.stdout, "lo\nbus\n", "{state:?}{}", host.journal());
+    }
+    one.write("/run/systemd/system/only.service", "[Service]\nExecStart=sleep 77001234\n");
+    assert_eq!(one.sh("systemctl daemon-reload && systemctl start only").code, 0, "{}", one.journal());
+    assert_ne!(other.sh("systemctl start only").code, 0);
+    let leader = one.leader();
+    drop(one);
+    assert!(!Path::new(&format!("/proc/{leader}")).exists());
+    assert_eq!(other.sh("systemctl is-active basic.target").stdout, "active\n");
+}
