@@ -235,3 +235,15 @@ fn a_later_error_can_be_told_at_its_place() {
     assert_eq!((diagnostic.line, diagnostic.column, diagnostic.width), (Some(5), Some(14), 20));
     assert!(diagnostic.source_line.unwrap().contains("ansible/hgweb.yml"));
 }
+
+#[test]
+fn limits_are_numbers_or_have_a_unit() {
+    use rootbuild_cache::{Limit, Limits};
+    let base = "[base.b]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\nunverified = true\n[root.a]\nbase = \"b\"\n";
+    assert_eq!(load(&project(base)).limits, Limits::default());
+    let definition = load(&project(&format!("{base}[limits]\nfile_size = \"1T\"\nentries = 1_000\n")));
+    assert_eq!(
+        definition.limits,
+        Limits::default().with(Limit::FileSize, 1 << 40).with(Limit::Entries, 1000)
+    );
+}

@@ -297,3 +297,20 @@ fn an_archive_has_a_digest_or_is_signed_off() {
     assert!(Definition::load(None, dir.path()).is_ok());
     insta::assert_snapshot!(said);
 }
+
+#[test]
+fn limits_are_known_by_name_and_have_a_most() {
+    let said = about(&[after!(
+        "[limits]\nfile_size = \"lots\"\nentries = 99999999\nentires = 1\ndepth = true\narchive_ratio = \"1K\"\n"
+    )]);
+    for part in [
+        "`file_size` in `[limits]` must be a whole number from 1 to 4194304T, or one with `K`, `M`, `G` or `T`, not `lots`",
+        "`entries` in `[limits]` must be a whole number from 1 to 16777216, not `99999999`",
+        "unknown key `entires` in `[limits]`",
+        "did you mean `entries`?",
+        "`depth` in `[limits]` must be a whole number from 1 to 4096, not a boolean",
+        "`archive_ratio` in `[limits]` must be a whole number",
+    ] {
+        assert!(said.contains(part), "{part}\n{said}");
+    }
+}

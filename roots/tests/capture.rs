@@ -80,7 +80,10 @@ fn beyond_the_greatest_depth_a_root_is_refused() {
         at = rustix::fs::openat(&at, "d", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
     }
     let captured = capture_directory(&bench.store, &root, &Cancel::new());
-    assert!(matches!(captured, Err(CaptureError::Limit(Exceeded { limit: Limit::Depth, .. }))), "{captured:?}");
+    assert!(
+        matches!(captured, Err(CaptureError::Limit(Exceeded { limit: Limit::Depth, .. }))),
+        "{captured:?}"
+    );
     rootbuild_cache::remove_tree(&root).unwrap();
 }
 

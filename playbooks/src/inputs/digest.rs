@@ -1,12 +1,13 @@
 //! Digests of single inputs.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use rootbuild_cache::{Digest, Input, KeyHasher};
+use rustix::fs::OFlags;
 
 use super::walk::{Entry, Kind};
 use super::{InputsError, names};
@@ -34,9 +35,15 @@ pub(super) fn input(entry: Entry) -> Result<Input, InputsError> {
 /// The digest of a file: its content and its permissions.
 pub(crate) fn file(path: &Path) -> Result<Digest, InputsError> {
     let failed = |error| InputsError::io("read", path)(error);
-    let mut file = File::open(path).map_err(failed)?;
+    // It was a file a moment ago; a FIFO would wait for somebody to write to it.
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let mut file = File::options().read(true).custom_flags(flags).open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(failed(io::Error::other("it is no longer a regular file")));
+    }
     // All of them: `mode: preserve` hands them on.
-    let permissions = file.metadata().map_err(failed)?.mode() & 0o7777;
+    let permissions = metadata.mode() & 0o7777;
     let mut hasher = blake3::Hasher::new();
     let mut piece = vec![0; PIECE];
     loop {

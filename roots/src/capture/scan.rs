@@ -15,9 +15,9 @@ use rustix::io::Errno;
 use rootbuild_cache::limits::Sums;
 use rootbuild_cache::{Kind, Limit, Meta, Mtime, Store};
 
+use super::CaptureError;
 use super::known::{Known, KnownFile};
 use super::xattrs::{self, Marks};
-use super::CaptureError;
 use crate::cancel::Cancel;
 use crate::fd::{self, Dir, Stat, Xattrs};
 

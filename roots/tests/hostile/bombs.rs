@@ -164,7 +164,8 @@ fn an_archive_can_not_become_much_more_than_it_is() {
     archive(&path, |builder| {
         builder.append(&member("zeros", size), std::io::repeat(0).take(size)).unwrap();
     });
-    let Problem::Limit { what: "times its size inside", limit: 1000, .. } = problem(unpack(&bench.store, &path))
+    let Problem::Limit { what: "times its size inside", limit: 1000, .. } =
+        problem(unpack(&bench.store, &path))
     else {
         panic!("another limit");
     };

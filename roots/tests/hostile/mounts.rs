@@ -38,7 +38,9 @@ fn what_is_mounted_in_a_root_is_neither_emptied_nor_captured() {
     let bench = Bench::new();
     let outside = Outside::new(bench.path("outside"));
     for (number, (at, from)) in
-        [("tmp", "tmp"), ("var", "var"), ("home/a", "home/a"), ("a", "a"), ("etc", "etc")].into_iter().enumerate()
+        [("tmp", "tmp"), ("var", "var"), ("home/a", "home/a"), ("a", "a"), ("etc", "etc")]
+            .into_iter()
+            .enumerate()
     {
         let root = bench.make_dir(&format!("root-{number}"));
         fs::create_dir_all(root.join(at)).unwrap();

@@ -57,7 +57,8 @@ pub(crate) fn rusqlite(path: &Path) -> Vec<u8> {
         c.executescript('CREATE TABLE Packages (hnum INTEGER PRIMARY KEY, blob BLOB);'\n\
         'CREATE TABLE Installtid (key INTEGER, hnum INTEGER, idx INTEGER);'\n\
         'INSERT INTO Installtid VALUES (1234567, 1, 0);')\n";
-    let made = std::process::Command::new("/usr/bin/python3").args(["-c", script]).arg(path).status().unwrap();
+    let made =
+        std::process::Command::new("/usr/bin/python3").args(["-c", script]).arg(path).status().unwrap();
     assert!(made.success());
     fs::read(path).unwrap()
 }
@@ -133,7 +134,8 @@ pub(crate) fn again(mut work: impl FnMut(u32)) {
 /// Tells their names.
 pub(crate) fn attic(attic: &Path, outside: &Outside) -> Vec<PathBuf> {
     fs::create_dir_all(attic).unwrap();
-    let targets = ["", "tmp", "var", "etc", "home", "b", "secret", "etc/machine-id", "var/lib/rpm/rpmdb.sqlite"];
+    let targets =
+        ["", "tmp", "var", "etc", "home", "b", "secret", "etc/machine-id", "var/lib/rpm/rpmdb.sqlite"];
     let mut made = Vec::new();
     for (number, target) in targets.into_iter().enumerate() {
         let name = attic.join(number.to_string());

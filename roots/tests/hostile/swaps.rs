@@ -5,11 +5,11 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use rootbuild_cache::{Digest, Tree, remove_tree};
+use rootbuild_roots::Cancel;
 use rootbuild_roots::capture::capture_directory;
 use rootbuild_roots::checkout::checkout;
 use rootbuild_roots::publish::publish;
 use rootbuild_roots::working::{RootMount, WorkingRoot};
-use rootbuild_roots::{Cancel, publish};
 use rustix::fs::{CWD, FileType, Mode};
 
 use crate::common::{Bench, privileged};
@@ -20,7 +20,8 @@ fn fill(root: &Path, salt: &str) {
     for dir in ["a/b/c", "tmp/t", "var/tmp", "var/lib/rpm", "etc", "home/a/.ansible/tmp", "b", "dev"] {
         fs::create_dir_all(root.join(dir)).unwrap();
     }
-    for name in ["a/file", "a/b/file", "a/b/c/file", "tmp/x", "tmp/t/y", "var/tmp/x", "home/a/.ansible/tmp/x"] {
+    for name in ["a/file", "a/b/file", "a/b/c/file", "tmp/x", "tmp/t/y", "var/tmp/x", "home/a/.ansible/tmp/x"]
+    {
         fs::write(root.join(name), format!("{name} {salt}")).unwrap();
     }
     for number in 0..40 {
@@ -40,7 +41,19 @@ fn fill(root: &Path, salt: &str) {
 /// Names of the root, each with what it is swapped for.
 fn pairs(root: &Path, attic: &[PathBuf]) -> Vec<(PathBuf, PathBuf)> {
     const NAMES: [&str; 14] = [
-        "a", "tmp", "var", "etc", "home", "b", "a/b", "a/file", "a/b/c", "b/7", "b/fifo", "etc/machine-id", "tmp/t",
+        "a",
+        "tmp",
+        "var",
+        "etc",
+        "home",
+        "b",
+        "a/b",
+        "a/file",
+        "a/b/c",
+        "b/7",
+        "b/fifo",
+        "etc/machine-id",
+        "tmp/t",
         "var/lib/rpm/rpmdb.sqlite",
     ];
     // Each link meets each name, and each name comes back to its place in between.
@@ -171,11 +184,13 @@ fn an_update_is_not_led_out_by_swapped_names() {
     crate::common::settle(&bench.store);
     outside.is_whole(&bench.store);
     // Nothing of it stays: who comes next has a whole root.
-    for tree in &trees {
-        publish(&bench.store, "hgweb", tree, definition, &Cancel::new()).unwrap();
-        let current = publish::current(&bench.store, "hgweb").unwrap().unwrap();
-        let found = capture_directory(&bench.store, &current.checkout, &Cancel::new()).unwrap();
-        assert_eq!(found.digest(), *tree, "after {published} publications");
+    for tree in trees.iter().chain(&trees) {
+        let (current, changed) = publish(&bench.store, "hgweb", tree, definition, &Cancel::new()).unwrap();
+        // What is current stays what somebody has made of it.
+        if changed {
+            let found = capture_directory(&bench.store, &current.checkout, &Cancel::new()).unwrap();
+            assert_eq!(found.digest(), *tree, "after {published} publications");
+        }
     }
 }
 

@@ -20,7 +20,9 @@ pub fn fuzz(data: &[u8]) {
             assert!(!path.starts_with(b"/") && path.split(|byte| *byte == b'/').all(|part| part != b".."));
         }
         if let Kind::File { size, pieces } = &member.kind {
-            assert!(pieces.iter().all(|(at, length)| at.checked_add(*length).is_some_and(|end| end <= *size)));
+            assert!(
+                pieces.iter().all(|(at, length)| at.checked_add(*length).is_some_and(|end| end <= *size))
+            );
         }
     }
     let Ok(dir) = tempfile::tempdir() else { return };
