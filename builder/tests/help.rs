@@ -29,6 +29,7 @@ fn help_is_complete_and_terse() {
         "log",
         "shell",
         "sbom",
+        "units",
         "lock",
         "doctor",
         "completion",

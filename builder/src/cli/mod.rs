@@ -20,6 +20,7 @@ pub mod sbom;
 pub mod shell;
 pub mod show;
 pub mod trace;
+pub mod units;
 pub mod usage;
 
 use std::path::PathBuf;
@@ -103,6 +104,8 @@ pub enum Command {
     Shell(shell::Arguments),
     /// Print what is in a root: its packages, and the layer that brought each
     Sbom(sbom::Arguments),
+    /// Print the systemd units that a root gives this host
+    Units(units::Arguments),
     /// Write down exactly which packages make up a base, or take newer ones
     Lock(lock::Arguments),
     /// Keep a tree, whatever else is removed from the store
@@ -199,6 +202,7 @@ impl Cli {
             Command::Log(arguments) => log::run(global, arguments),
             Command::Shell(arguments) => shell::run(global, arguments),
             Command::Sbom(arguments) => sbom::run(global, arguments),
+            Command::Units(arguments) => units::run(global, arguments),
             Command::Lock(arguments) => lock::run(global, arguments),
             Command::Pin(arguments) => pin::pin(global, arguments),
             Command::Unpin(arguments) => pin::unpin(global, arguments),
