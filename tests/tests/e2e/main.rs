@@ -7,6 +7,7 @@ mod bad_input;
 mod bootstrap;
 mod caching;
 mod changes;
+mod collect;
 mod debian;
 mod debian_lock;
 mod downloads;
