@@ -2,14 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rootbuild_roots::checkout::Areas;
 use rootbuild_roots::units::{self, Directories, Host, Lifted, Request};
-use rootbuild_tests::{TestHost, skipped};
+use rootbuild_tests::{Project, TestHost, privileged, skipped};
 
 /// Where the test host has its store.
 const STORE: &str = "/var/lib/rootbuild";
@@ -43,11 +43,7 @@ fn make_root(root: &Path, number: u32) {
     }
     symlink("/run", root.join("var/run")).unwrap();
     for program in ["/usr/bin/sh", "/usr/bin/cat", "/usr/bin/touch", "/usr/bin/perl"] {
-        copy(root, Path::new(program));
-        let needed = Command::new("ldd").arg(program).output().unwrap().stdout;
-        for word in String::from_utf8_lossy(&needed).split_whitespace().filter(|word| word.starts_with('/')) {
-            copy(root, Path::new(word));
-        }
+        copy_program(root, program);
     }
     write("etc/os-release", &format!("ID=of-the-root-{number}\n"));
     write("etc/machine-id", "");
@@ -88,6 +84,15 @@ fn make_root(root: &Path, number: u32) {
         "[Service]\nType=oneshot\nUser=page\nStateDirectory=tick\nStateDirectoryMode=0750\n\
          ExecStart=sh -c 'touch $STATE_DIRECTORY/ticked /tmp/private'\n",
     );
+}
+
+/// Copies a program of this machine's, and the libraries that it needs.
+fn copy_program(root: &Path, program: &str) {
+    copy(root, Path::new(program));
+    let needed = Command::new("ldd").arg(program).output().unwrap().stdout;
+    for word in String::from_utf8_lossy(&needed).split_whitespace().filter(|word| word.starts_with('/')) {
+        copy(root, Path::new(word));
+    }
 }
 
 fn copy(root: &Path, file: &Path) {
@@ -172,6 +177,59 @@ fn services_of_a_root_start_and_answer_out_of_it() {
         let directory = host.path(&format!("{STORE}/checkouts/web/{name}"));
         assert_eq!(fs::read_dir(directory).unwrap().count(), 0, "{name}");
     }
+}
+
+#[test]
+fn the_units_of_a_root_are_printed_with_what_does_not_come_along() {
+    let test = "the_units_of_a_root_are_printed_with_what_does_not_come_along";
+    if !privileged(test) || !Path::new("/usr/bin/perl").exists() {
+        return skipped(test, "needs root and perl");
+    }
+    let project = Project::with_own_store();
+    let root = project.dir().join("root");
+    make_root(&root, 1);
+    for program in ["/usr/bin/mkdir", "/usr/bin/ln"] {
+        copy_program(&root, program);
+    }
+    let generator = "#!/bin/sh\ntouch /usr/made\nmkdir \"$1/multi-user.target.wants\"\n\
+        printf '[Service]\\nExecStart=/bin/made %%n\\nPAMName=x\\n' > \"$1/made.service\"\n\
+        ln -s \"$1/made.service\" \"$1/multi-user.target.wants/made.service\"\n";
+    let generators = root.join("etc/systemd/system-generators");
+    fs::create_dir(&generators).unwrap();
+    for (name, text) in [("made", generator), ("bad", "#!/bin/sh\nexit 3\n")] {
+        fs::write(generators.join(name), text).unwrap();
+        fs::set_permissions(generators.join(name), Permissions::from_mode(0o755)).unwrap();
+    }
+    let archive = project.dir().join("root.tar");
+    let packed = Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(archive).arg(".").status();
+    assert!(packed.unwrap().success());
+    project.write(
+        "rootbuild.toml",
+        "[base.tiny]\nsource = \"archive\"\nfile = \"root.tar\"\nunverified = true\n\
+         [root.handed]\nbase = \"tiny\"\nplaybooks = []\n[ansible]\ncore = \"2.19.14\"\n",
+    );
+    let _ =
+        project.rootbuild(&["units", "handed"]).expect(1).says(&["handed", "isn't provisioned", "provision"]);
+    let _ = project.rootbuild(&["provision"]).expect(0);
+    let text = project.rootbuild(&["units", "handed"]).expect(0).says(&[
+        "warning: `/etc/systemd/system-generators/bad` failed",
+        "warning: `made.service` (/run/systemd/generator/made.service:3) `PAMName` is left out",
+    ]);
+    for line in [
+        "# /run/systemd/system/rootbuild-handed-page.service",
+        "# /run/systemd/system/rootbuild-handed-page.service.d/50-rootbuild.conf",
+        "User=rootbuild-handed-page",
+        "# /run/userdb/rootbuild-handed-page.user",
+        "ExecStart=/bin/made made.service",
+        "Wants=rootbuild-handed-made.service",
+    ] {
+        assert!(text.stdout.lines().any(|it| it == line), "{line} in {}{}", text.stdout, text.stderr);
+    }
+    let json = project.rootbuild(&["units", "handed", "--json"]).expect(0).json();
+    assert_eq!(json["target"], "rootbuild-handed.target");
+    let lost = |it: &serde_json::Value| it["kind"] == "setting-dropped" && it["line"] == 3;
+    assert!(json["reports"].as_array().unwrap().iter().any(lost), "{json}");
+    assert!(!project.root("handed").join("usr/made").exists(), "the root isn't changed");
 }
 
 #[test]
