@@ -175,7 +175,7 @@ pub fn back(store: &Store, definition: &Path, root: &str, back: usize) -> Option
 /// Writes a new generation when `reports` change anything in the newest one.
 pub fn record(store: &Store, definition: &Path, reports: &[&RootReport]) -> Result<()> {
     let dir = directory(store.dir(), definition);
-    let _lock = store.lock("generations", None, &|_| (), &|| false)?;
+    let _lock = store.lock_for("generations", "writing down a generation", None, &|_| (), &|| false)?;
     let before = newest(store, definition);
     let now = jiff::Timestamp::now().to_string();
     let mut roots = before.as_ref().map(|generation| generation.roots.clone()).unwrap_or_default();

@@ -13,6 +13,7 @@ pub mod host;
 pub mod logs;
 pub mod plan;
 pub mod render;
+pub mod room;
 pub mod sbom;
 pub mod signals;
 pub mod sinks;

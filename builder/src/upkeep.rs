@@ -6,7 +6,9 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use rootbuild_cache::fsck::{self, Check, Findings, Kind, Repair};
-use rootbuild_cache::gc::{Class, Item, Layers, Need, Standing, Telling, record_items};
+use rootbuild_cache::gc::{
+    self, Class, Collection, Item, Layers, Need, Policy, Standing, Telling, record_items,
+};
 use rootbuild_cache::usage::{Counted, Usage};
 use rootbuild_cache::{Digest, Error, Result, Store, pins};
 use rootbuild_playbooks::replay::{check as journals_check, holdings as journals};
@@ -172,6 +174,15 @@ pub fn sizes(store: &Store) -> Result<BTreeMap<Class, Usage>> {
         *sizes.entry(class(&path)).or_default() += usage;
     }
     Ok(sizes)
+}
+
+/// How many bytes a collection with nothing said would free.
+pub fn collectable(store: &Store) -> Result<u64> {
+    let collection = Collection::look(store);
+    let holdings = holdings(store, KEPT_GENERATIONS, collection.others()?)?;
+    let policy = Policy::new(None, None);
+    let outcome = gc::collect(&collection, &holdings.needs, holdings.items, policy, 0, &())?;
+    Ok(outcome.freed().disk + store.unused_links(false)?.bytes)
 }
 
 /// Reads a size: a number of bytes, or one with `K`, `M`, `G` or `T` (of 1,024).

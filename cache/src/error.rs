@@ -59,6 +59,23 @@ pub enum Error {
         /// Where.
         path: PathBuf,
     },
+    /// Less of the store's file system is free than has to stay free.
+    #[error(
+        "only {} are free on the file system of `{}`, and {} ({floor}) have to stay free",
+        crate::space::size(*free),
+        path.display(),
+        crate::space::size(*least)
+    )]
+    NoRoom {
+        /// The store's directory, or that of its checkouts.
+        path: PathBuf,
+        /// How many bytes are free.
+        free: u64,
+        /// How many have to be.
+        least: u64,
+        /// Why that many.
+        floor: crate::space::Floor,
+    },
     /// Something that was asked for isn't in the store.
     #[error("{what} is not in the store")]
     Missing {

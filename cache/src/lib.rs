@@ -6,9 +6,9 @@
 pub mod digest;
 pub mod durable;
 pub mod error;
+pub mod fsck;
 #[doc(hidden)]
 pub mod fuzz;
-pub mod fsck;
 pub mod gc;
 pub mod layer;
 mod lease;
@@ -19,6 +19,7 @@ pub mod objects;
 pub mod pins;
 pub mod records;
 pub mod remove;
+pub mod space;
 pub mod staging;
 pub mod store;
 pub mod tree;
@@ -33,6 +34,7 @@ pub use limits::{Exceeded, Limit, Limits};
 pub use links::{LinkName, Links, Shared};
 pub use lock::{Holder, Lock};
 pub use remove::remove_tree;
+pub use space::Floor;
 pub use staging::Staging;
 pub use store::Store;
 pub use tree::{Child, Entry, Kind, Meta, Mtime, Tree, TreeError};

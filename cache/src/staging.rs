@@ -110,6 +110,13 @@ impl Store {
     /// (or swept by a later process if this one dies).
     pub fn staging(&self, purpose: &str) -> Result<Staging> {
         self.writable()?;
+        self.begin_writing()?;
+        Staging::create(&self.dir().join("staging"), purpose)
+    }
+
+    /// Like [`Store::staging`], for what is to be removed: however little room there is.
+    pub fn trash(&self, purpose: &str) -> Result<Staging> {
+        self.writable()?;
         Staging::create(&self.dir().join("staging"), purpose)
     }
 }

@@ -28,10 +28,11 @@ use std::sync::{Arc, Mutex, OnceLock};
 use rustix::fs::{Access, OFlags};
 
 use crate::durable;
-use crate::lease::{self, Lease};
 use crate::error::{Error, Result};
+use crate::lease::{self, Lease};
 use crate::limits::Limits;
 use crate::objects::Pending;
+use crate::space;
 use crate::staging;
 
 /// The store format that this crate reads and writes.
@@ -78,6 +79,7 @@ struct Inner {
     /// What keeps from being collected what this process found.
     lease: OnceLock<Lease>,
     pending: Mutex<Pending>,
+    guard: space::Guard,
     /// Held while objects become durable, so that two syncs don't publish the same ones.
     syncing: Mutex<()>,
 }
@@ -130,6 +132,7 @@ impl Store {
             read_only,
             lease: OnceLock::new(),
             pending: Mutex::default(),
+            guard: space::Guard::default(),
             syncing: Mutex::default(),
         };
         Self { inner: Arc::new(inner), limits: Limits::default() }
@@ -165,6 +168,10 @@ impl Store {
 
     pub(crate) fn pending(&self) -> &Mutex<Pending> {
         &self.inner.pending
+    }
+
+    pub(crate) fn guard(&self) -> &space::Guard {
+        &self.inner.guard
     }
 
     pub(crate) fn syncing(&self) -> &Mutex<()> {

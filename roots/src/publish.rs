@@ -473,7 +473,7 @@ fn remove_older(
         };
         let trash = match &trash {
             Some(trash) => trash,
-            None => trash.insert(store.staging("old-generations")?),
+            None => trash.insert(store.trash("old-generations")?),
         };
         // The directory first: while the others are there, they will be found again.
         for from in [place.checkout(number), place.json(number), place.index(number), lock_file] {

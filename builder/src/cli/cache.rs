@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::{Global, out};
 use crate::render::{Report, count};
-use crate::{exit, upkeep};
+use crate::{engine, exit, upkeep};
 
 mod fsck;
 
@@ -98,7 +98,7 @@ fn collect(global: &Global, arguments: &GcArguments) -> Result<u8, Report> {
     } else {
         let timeout = arguments.lock_timeout.map(Duration::from_secs);
         let waiting = |holder: &rootbuild_cache::Holder| {
-            telling.phase(&format!("waiting for pid {}", holder.pid));
+            telling.phase(&format!("waiting for {}", engine::who(holder)));
         };
         Collection::begin(&store, timeout, &waiting, &|| false)?
     };
@@ -197,11 +197,7 @@ fn size(global: &Global) -> Result<u8, Report> {
     let store = existing(global, "rootbuild cache size")?;
     let sizes = upkeep::sizes(&store)?;
     let total: Usage = sizes.values().copied().sum();
-    let collection = Collection::look(&store);
-    let holdings = upkeep::holdings(&store, upkeep::KEPT_GENERATIONS, collection.others()?)?;
-    let policy = Policy::new(None, None);
-    let outcome = gc::collect(&collection, &holdings.needs, holdings.items, policy, 0, &())?;
-    let freed = outcome.freed().disk + store.unused_links(false)?.bytes;
+    let freed = upkeep::collectable(&store)?;
     let pins = store.pins()?;
     let references = store.references()?.len();
     if global.json {

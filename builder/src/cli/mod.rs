@@ -26,7 +26,7 @@ pub mod usage;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand};
-use rootbuild_cache::Store;
+use rootbuild_cache::{Floor, Store};
 use rootbuild_roots::publish::{self, Published};
 
 use crate::definition::Definition;
@@ -61,6 +61,10 @@ pub struct Global {
         default_value = "/var/lib/rootbuild"
     )]
     pub store: PathBuf,
+
+    /// How much of the store's file system has to stay free: a share, or a size (3%, 10G)
+    #[arg(long, global = true, value_name = "SHARE", env = "ROOTBUILD_MIN_FREE", default_value = "3%")]
+    pub min_free: Floor,
 
     /// Print the result as JSON on stdout
     #[arg(long, global = true, env = "ROOTBUILD_JSON", value_parser = clap::builder::FalseyValueParser::new())]
@@ -130,7 +134,9 @@ impl Global {
 
     /// Opens the store for writing; needs root.
     pub fn store(&self) -> Result<Store, Report> {
-        Ok(Store::open(&std::path::absolute(&self.store).unwrap_or_else(|_| self.store.clone()))?)
+        let store = Store::open(&std::path::absolute(&self.store).unwrap_or_else(|_| self.store.clone()))?;
+        store.keep_free(self.min_free);
+        Ok(store)
     }
 
     /// Opens the store for reading; `None` where there is none yet.

@@ -19,7 +19,7 @@ use crate::event::{EventSink, Fanout};
 use crate::logs::{LogSink, Logs};
 use crate::render::Report;
 use crate::sinks::{bars::Bars, plain::Plain};
-use crate::{exit, generation, signals};
+use crate::{exit, generation, room, signals};
 
 /// Arguments of `rootbuild provision`.
 #[derive(Debug, Args)]
@@ -107,6 +107,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
         launcher: trace::launcher(),
     };
     let definition = Arc::new(definition);
+    let room = room::Watch::start(&store, &cancel);
     let engine =
         Engine::new(Arc::clone(&definition), store.clone(), options, Arc::clone(&sink), logs, cancel.clone());
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -123,7 +124,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
     runtime.shutdown_background();
     let done: Vec<&RootReport> = outcomes.iter().filter_map(|outcome| outcome.as_ref().ok()).collect();
     let failed: Vec<&RootFailure> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
-    generation::record(&store, &definition.path, &done)?;
+    let recorded = generation::record(&store, &definition.path, &done);
     tidy(&store, &failed);
     if global.json {
         super::out::json(&result(&done, &failed, start.elapsed()))?;
@@ -131,7 +132,15 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
     if let Some(signal) = signal {
         return Err(Report::interrupted(signal));
     }
-    report(&failed, &definition)
+    if !failed.is_empty()
+        && let Some(error) = room.ended().or_else(|| room::lacking(&failed))
+    {
+        return Err(room::report(&store, error));
+    }
+    // What failed is told even if it can't be written down.
+    let code = report(&failed, &definition)?;
+    recorded?;
+    Ok(code)
 }
 
 /// Stops what is running when a panic goes by.

@@ -46,7 +46,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
     })?;
     let store = global.store()?;
     let standing = super::standing(&store, &definition, root)?;
-    let staging = store.staging("shell")?;
+    let staging = store.trash("shell")?;
     // Held until the shell has ended.
     let (failed, _lease);
     let mount = if arguments.failed {

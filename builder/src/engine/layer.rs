@@ -440,15 +440,16 @@ impl Engine {
     ) -> Result<rootbuild_cache::Lock, StepError> {
         let (engine, root, name) = (Arc::clone(self), root.to_owned(), name.to_owned());
         blocking(move || {
-            Ok(engine.store.lock(
+            Ok(engine.store.lock_for(
                 &format!("layer-{}", key.0.hex()),
+                &format!("building {name} for {root}"),
                 engine.options.lock_timeout,
                 &|holder| {
                     engine.sink.event(&Event::Waiting {
                         root: root.clone(),
                         step: name.clone(),
                         index,
-                        holder: format!("pid {}", holder.pid),
+                        holder: super::who(holder),
                     });
                 },
                 &|| engine.cancel.is_cancelled(),

@@ -173,6 +173,9 @@ fn store_hint(error: &StoreError) -> Option<String> {
         StoreError::LockTimeout { holder, .. } if *holder != 0 => {
             Some(format!("`ps -fp {holder}` shows who holds it; a longer `--lock-timeout` waits for it"))
         }
+        StoreError::NoRoom { .. } => {
+            Some("`rootbuild cache gc` makes room; `--min-free` sets another floor".to_owned())
+        }
         _ => None,
     }
 }
@@ -264,7 +267,7 @@ fn system_hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
         if let Some(error) = error.downcast_ref::<io::Error>() {
             return match error.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                    Some("free some space, or name a store on a larger file system with `--store`".to_owned())
+                    Some("free some space (`rootbuild cache gc`), or name a store on a larger file system with `--store`".to_owned())
                 }
                 io::ErrorKind::ReadOnlyFilesystem => {
                     Some("name a store that can be written with `--store`".to_owned())

@@ -166,7 +166,7 @@ fn sweep<'a>(
     telling: &dyn Telling,
 ) -> Result<()> {
     telling.phase("removing");
-    let trash = store.staging("gc")?;
+    let trash = store.trash("gc")?;
     let deleting = Deleting { telling, count: AtomicU64::new(0) };
     let result = rayon::in_place_scope(|scope| {
         let mut removed = false;

@@ -329,7 +329,7 @@ pub fn prune_lowers(store: &Store, keep: &[Digest]) -> Result<(), WorkingError> 
         let Some(_held) = lock(&place, FlockOperation::NonBlockingLockExclusive)? else { continue };
         let trash = match &staging {
             Some(trash) => trash,
-            None => staging.insert(store.staging("unused-lowers")?),
+            None => staging.insert(store.trash("unused-lowers")?),
         };
         let to = trash.path().join(entry.file_name());
         fs::rename(&place, &to).map_err(failed("remove", &place))?;

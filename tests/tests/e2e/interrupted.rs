@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rootbuild_tests::{Project, Ran, privileged};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{el7_project, leftovers, statuses};
+use crate::support::{el7_project, groups_of, leftovers, statuses};
 
 const SLOW: &str = "- hosts: all\n  gather_facts: false\n  tasks:\n    - name: quick\n      copy: {content: x, dest: /etc/x}\n\
      \x20   - name: slow\n      shell: sleep 300\n";
@@ -59,6 +59,7 @@ fn a_killed_provision_is_swept_and_the_next_one_succeeds() {
     }
     let project = el7_project("[root.killed]\nbase = \"el7\"\nplaybooks = [\"site.yml\"]\n", SLOW);
     let mut child = start_slow(&project);
+    let killed = child.id();
     child.kill().expect("it runs");
     child.wait().expect("it ends");
     let patience = Instant::now();
@@ -70,6 +71,7 @@ fn a_killed_provision_is_swept_and_the_next_one_succeeds() {
     let ran = project.rootbuild(&["provision", "--json"]).expect(0);
     assert_eq!(statuses(&ran), ["cached", "built"]);
     assert_eq!(project.inside("killed", "cat /etc/x"), "x");
+    assert_eq!(groups_of(killed), Vec::<String>::new());
 }
 
 #[test]

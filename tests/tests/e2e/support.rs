@@ -63,6 +63,15 @@ pub(crate) fn leftovers(project: &Project, root: &str) -> Vec<String> {
     found
 }
 
+/// Control groups of the sandboxes that the process `pid` started.
+pub(crate) fn groups_of(pid: u32) -> Vec<String> {
+    let output = std::process::Command::new("find")
+        .args(["/sys/fs/cgroup", "-type", "d", "-name", &format!("rootbuild-{pid}-*")])
+        .output()
+        .expect("find runs");
+    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+}
+
 /// `name version-release architecture` of every package that a root's own rpm knows, sorted.
 pub(crate) fn installed_packages(project: &Project, root: &str) -> String {
     let all = project.inside(root, "rpm -qa --qf '%{name} %{version}-%{release} %{arch}\\n'");

@@ -116,6 +116,9 @@ fn looked_at(small: &Small, way: &Way, call: &Call, ran: &Ran, expected: &str) -
     if !call.name.starts_with("unlink") && call.name != "rmdir" {
         empty(whole::left_over(&store), "left over")?;
     }
+    let checked = small.project.rootbuild(&["cache", "fsck"]);
+    // There may be no store yet.
+    is(matches!(checked.code, 0 | 2), &format!("fsck: {}{}", checked.stdout, checked.stderr))?;
     let again = small.project.rootbuild(PROVISION);
     is(again.code == 0, &format!("the next provision: {}", again.stderr))?;
     is(tree(&again) == expected, "the next provision gives another tree")?;

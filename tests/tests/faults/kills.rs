@@ -23,7 +23,7 @@ pub(crate) fn collects() -> bool {
 }
 
 /// The command that collects all that nobody needs.
-pub(crate) const COLLECT: &[&str] = &["cache", "gc", "--json"];
+pub(crate) const COLLECT: &[&str] = &["cache", "gc", "--max-age", "0s", "--keep-generations", "1"];
 
 /// Numbers in no order.
 pub(crate) struct Random(u64);
@@ -109,6 +109,7 @@ fn lane(seed: u64, rounds: u64) {
         if round.is_multiple_of(LOOK) || round == rounds {
             let faults = whole::faults(&store);
             assert!(faults.is_empty(), "{what}: {faults:#?}");
+            let _ = small.project.rootbuild(&["cache", "fsck"]).expect(0);
             let once = small.provision();
             assert_eq!(tree(&small.project.rootbuild(PROVISION).expect(0)), once, "{what}");
             let left: Vec<String> = whole::left_over(&store);

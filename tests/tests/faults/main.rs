@@ -6,9 +6,11 @@
 
 mod calls;
 mod every;
+mod floor;
 mod kills;
 mod launch;
 mod many;
+mod mounts;
 mod power;
 mod project;
 mod supervise;

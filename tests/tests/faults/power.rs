@@ -6,7 +6,6 @@
 //! was written to it and not flushed, is not played: for that one would have to log each block.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,21 +13,15 @@ use std::process::Command;
 use rootbuild_tests::{Project, privileged, skipped};
 
 use crate::launch;
+use crate::mounts::{self, mount, run};
 use crate::project::{PROVISION, Small, tree};
 use crate::supervise::{Done, Say};
 use crate::whole;
 
 const NAME: &str = "power::after_a_power_cut_at_any_moment_everything_visible_is_whole";
-/// Set where mounts are private.
-const AGAIN: &str = "FAULTS_POWER_AGAIN";
 /// How often power is lost in each of the two provisions; `ROOTBUILD_POWER_CUTS` says otherwise.
 const CUTS: usize = 5;
 const IMAGE: u64 = 192 << 20;
-
-fn run(program: &str, arguments: &[&OsStr]) {
-    let output = Command::new(program).args(arguments).output().expect("it runs");
-    assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
-}
 
 /// Copies an image as it is at one moment, which is somewhere between two looks at each block that show the same.
 fn snapshot(image: &Path, copy: &Path) {
@@ -42,25 +35,15 @@ fn snapshot(image: &Path, copy: &Path) {
     panic!("the image never stands still");
 }
 
-fn mount(image: &Path, at: &Path) {
-    run("mount", &["-o".as_ref(), "loop".as_ref(), image.as_ref(), at.as_ref()]);
-}
-
 #[test]
 fn after_a_power_cut_at_any_moment_everything_visible_is_whole() {
-    if std::env::var_os(AGAIN).is_none() {
-        if !privileged(NAME) {
-            return;
-        }
-        if !Path::new("/dev/loop-control").exists() {
-            return skipped(NAME, "needs loop devices");
-        }
-        let _ = rootbuild_tests::rootbuild_binary();
-        // Mounts of its own, which vanish with it.
-        let mut unshare = Command::new("unshare");
-        unshare.args(["--mount", "--propagation", "private"]).arg(std::env::current_exe().expect("a path"));
-        let status = unshare.args(["--exact", NAME, "--nocapture"]).env(AGAIN, "").status();
-        assert!(status.expect("unshare runs").success());
+    if !privileged(NAME) {
+        return;
+    }
+    if !Path::new("/dev/loop-control").exists() {
+        return skipped(NAME, "needs loop devices");
+    }
+    if !mounts::are_private(NAME) {
         return;
     }
     let cuts = std::env::var("ROOTBUILD_POWER_CUTS").ok().and_then(|it| it.parse().ok()).unwrap_or(CUTS);
