@@ -1,8 +1,12 @@
 //! `network = "repos"`: declared repositories, and nothing else.
 
-use rootbuild_tests::{Project, privileged};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
-use crate::support::{EL7, el7_project, statuses};
+use rootbuild_tests::{Project, Ran, privileged, skipped};
+
+use crate::support::{BOOKWORM, EL7, el7_project, statuses};
 
 const ROOT: &str = "[root.el7-repos]\nbase = \"el7\"\nplaybooks = [\"site.yml\"]\nnetwork = \"repos\"\n";
 
@@ -43,8 +47,8 @@ const PLAYBOOK: &str = r#"
         python2.7 /root/try.py > /root/tried 2>&1; rm /root/try.py
 "#;
 
-fn facts(project: &Project) -> Vec<(String, String)> {
-    let shown = project.rootbuild(&["show", "--json", "el7-repos"]).expect(0).json();
+fn facts(project: &Project, root: &str) -> Vec<(String, String)> {
+    let shown = project.rootbuild(&["show", "--json", root]).expect(0).json();
     let mut found = Vec::new();
     collect(&shown, &mut found);
     found
@@ -78,7 +82,7 @@ fn a_root_reaches_declared_repositories_and_nothing_else() {
     assert!(tried.contains("403") && !tried.contains("CONNECTED"), "{tried}");
     assert!(first.stderr.contains("updates-not-declared"), "{}", first.stderr);
 
-    let fetched = facts(&project);
+    let fetched = facts(&project, "el7-repos");
     let digest = &fetched.iter().find(|(url, _)| url.contains("/httpd-2")).expect("httpd was fetched").1;
     assert!(project.store().join("packages").join(&digest[..2]).join(digest).is_file(), "{digest}");
     assert!(fetched.iter().any(|(url, _)| url.ends_with("/repodata/repomd.xml")), "{fetched:?}");
@@ -89,7 +93,120 @@ fn a_root_reaches_declared_repositories_and_nothing_else() {
     let tree = |ran: &rootbuild_tests::Ran| ran.json()["roots"][0]["layers"][1]["tree"].clone();
     assert_eq!(statuses(&offline)[1], "built");
     assert_eq!(tree(&offline), tree(&first));
-    assert_eq!(facts(&project), fetched);
+    assert_eq!(facts(&project, "el7-repos"), fetched);
+
+    // A journal answers for the tasks that fetched, and tells what it was.
+    project.write("site.yml", &format!("{PLAYBOOK}    - command: touch /root/later\n"));
+    let replayed = project.rootbuild(&["provision", "--json", "--offline", "el7-repos"]).expect(0);
+    let tasks = replayed.json()["roots"][0]["layers"][1]["tasks_replayed"].as_u64();
+    assert!(tasks >= Some(2), "{}", replayed.stdout);
+    assert_eq!(facts(&project, "el7-repos"), fetched);
+}
+
+/// An https server for one file, `/os/thing`, whose certificate `ca.pem` in `dir` vouches for.
+struct Https {
+    process: Child,
+    port: String,
+}
+
+impl Https {
+    fn start(dir: &Path) -> Option<Self> {
+        let script = r#"
+            set -e
+            key="-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
+            openssl req -x509 $key -keyout ca.key -out ca.pem -subj /CN=test -days 2
+            openssl req $key -keyout key.pem -out csr.pem -subj /CN=localhost
+            echo subjectAltName=DNS:localhost > names
+            openssl x509 -req -in csr.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out cert.pem
+            mkdir -p served/os
+            echo thing > served/os/thing
+        "#;
+        let made = Command::new("sh").args(["-c", script]).current_dir(dir).output().ok()?;
+        if !made.status.success() {
+            return None;
+        }
+        let script = "import http.server, ssl, sys\n\
+            server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), http.server.SimpleHTTPRequestHandler)\n\
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)\n\
+            context.load_cert_chain('../cert.pem', '../key.pem')\n\
+            server.socket = context.wrap_socket(server.socket, server_side=True)\n\
+            print(server.server_address[1], flush=True)\n\
+            server.serve_forever()\n";
+        let mut command = Command::new("python3");
+        command.args(["-c", script]).current_dir(dir.join("served"));
+        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
+        let mut port = String::new();
+        let read = process.stdout.take().map(|stdout| BufReader::new(stdout).read_line(&mut port));
+        let server = Self { process, port: port.trim().to_owned() };
+        (matches!(read, Some(Ok(2..)))).then_some(server)
+    }
+}
+
+impl Drop for Https {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn what_is_declared_as_https_comes_by_https_from_a_server_that_is_who_it_says() {
+    const NAME: &str = "what_is_declared_as_https_comes_by_https_from_a_server_that_is_who_it_says";
+    if !privileged(NAME) {
+        return;
+    }
+    let certificates = tempfile::tempdir().expect("a directory");
+    let Some(server) = Https::start(certificates.path()) else {
+        return skipped(NAME, "needs openssl and python3");
+    };
+    let port = &server.port;
+    let root = format!(
+        "[root.el7-https]\nbase = \"el7\"\nplaybooks = [\"site.yml\"]\nnetwork = \"repos\"\n\
+         repos = [\"https://localhost:{port}/os\"]\n"
+    );
+    let playbook = format!(
+        "- hosts: el7-https\n  gather_facts: false\n  tasks:\n    \
+         - get_url: {{url: 'http://localhost:{port}/os/thing', dest: /root/thing}}\n"
+    );
+    let project = el7_project(&root, &playbook);
+    let run = ["provision", "--json"];
+    // Nobody knows who vouches for it.
+    let refused = project.rootbuild(&run).expect(1);
+    assert!(refused.stderr.contains("certificate"), "{}", refused.stderr);
+    let mut command = project.command(&run);
+    command.env("SSL_CERT_FILE", certificates.path().join("ca.pem"));
+    let _ = Ran::new(&command.output().expect("rootbuild runs")).expect(0);
+    assert_eq!(project.inside("el7-https", "cat /root/thing"), "thing\n");
+    let url = format!("https://localhost:{port}/os/thing");
+    assert!(facts(&project, "el7-https").iter().any(|(fetched, _)| *fetched == url));
+}
+
+#[test]
+fn apt_installs_from_declared_repositories_and_offline_what_it_did_before() {
+    if !privileged("apt_installs_from_declared_repositories_and_offline_what_it_did_before") {
+        return;
+    }
+    let project = Project::new();
+    // The base that another test has, and so its layer.
+    project.write(
+        "rootbuild.toml",
+        &format!(
+            "{BOOKWORM}[root.apt]\nbase = \"bookworm\"\nplaybooks = [\"site.yml\"]\nnetwork = \"repos\"\n\
+             repos = [\"http://deb.debian.org/debian/\", \"http://deb.debian.org/debian-security/\"]\n"
+        ),
+    );
+    project.write(
+        "site.yml",
+        "- hosts: apt\n  gather_facts: false\n  tasks:\n    - apt: {name: hello, update_cache: true}\n",
+    );
+    let first = project.rootbuild(&["provision", "--json"]).expect(0);
+    assert_eq!(project.inside("apt", "hello -t").trim(), "hello, world");
+    let fetched = facts(&project, "apt");
+    assert!(fetched.iter().any(|(url, _)| url.contains("/pool/main/h/hello/hello_")), "{fetched:?}");
+    let again = ["provision", "--json", "--offline", "--no-replay", "--rebuild", "apt:site.yml", "apt"];
+    let offline = project.rootbuild(&again).expect(0);
+    assert_eq!(offline.json()["roots"][0]["tree"], first.json()["roots"][0]["tree"]);
+    assert_eq!(facts(&project, "apt"), fetched);
 }
 
 #[test]

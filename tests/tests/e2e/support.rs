@@ -15,6 +15,18 @@ packages = ["@core"]
 core = "2.16.19"
 "#;
 
+/// A Debian base, under the same text (so: the same layer) everywhere.
+pub(crate) const BOOKWORM: &str = r#"
+[base.bookworm]
+source = "debian"
+suite = "bookworm"
+packages = ["python3", "systemd", "sudo", "cron", "libcap2-bin", "iputils-ping"]
+
+[ansible]
+core = "2.19.14"
+project = "."
+"#;
+
 /// A project with the EL7 base, `roots` (TOML) and one playbook `site.yml`.
 pub(crate) fn el7_project(roots: &str, playbook: &str) -> Project {
     let project = Project::new();
