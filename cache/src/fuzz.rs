@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::tree::Tree;
+use crate::tree::{Delta, Tree};
 
 /// A tree as it is stored.
 ///
@@ -16,6 +16,9 @@ pub fn tree(data: &[u8]) {
     let _ = Tree::decode(data);
     // The checksum keeps what is random from being looked into.
     let whole = [data, blake3::hash(data).as_bytes()].concat();
+    if let Ok(delta) = Delta::decode(&whole) {
+        let _ = delta.apply(Tree::default());
+    }
     let Ok(tree) = Tree::decode(&whole) else { return };
     let again = Tree::decode(&tree.encode());
     assert_eq!(again.as_ref(), Ok(&tree));

@@ -37,6 +37,7 @@ use crate::wait::Wait;
 use index::Index;
 use reuse::Made;
 
+pub(crate) use index::stats;
 pub use reuse::{Prepared, prepare, prepare_as};
 
 /// A name that can't be a root's.

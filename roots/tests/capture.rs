@@ -187,6 +187,55 @@ fn holes_stay_holes() {
     assert_same(&capture(&bench, &again), &tree);
 }
 
+/// Writes so many bytes, others for each seed.
+fn dense(path: &Path, seed: u64, bytes: usize) {
+    let mut number = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut content = Vec::with_capacity(bytes);
+    while content.len() < bytes {
+        number ^= number << 13;
+        number ^= number >> 7;
+        number ^= number << 17;
+        content.extend_from_slice(&number.to_le_bytes());
+    }
+    fs::write(path, content).unwrap();
+}
+
+#[test]
+fn the_memory_of_a_capture_does_not_grow_with_the_sizes_of_files() {
+    let bench = Bench::new();
+    let root = bench.make_dir("root");
+    fs::File::create(root.join("sparse")).unwrap().set_len(1 << 30).unwrap();
+    for number in 0..4 {
+        dense(&root.join(format!("large{number}")), number, 40 << 20);
+    }
+    // More at once than threads, each just not large enough to be read in pieces.
+    for number in 0..32 {
+        dense(&root.join(format!("middling{number}")), 100 + number, (2 << 20) - 8);
+    }
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "memory_child", "--nocapture", "--ignored"])
+        .env("ROOTBUILD_TEST_ROOT", &root)
+        .env("ROOTBUILD_TEST_STORE", bench.path("store"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let line = text.lines().find_map(|line| line.split_once("VmHWM:")).unwrap().1;
+    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(kilobytes < 96 << 10, "{kilobytes} kB");
+}
+
+#[test]
+#[ignore = "run by another test, which looks at its memory"]
+fn memory_child() {
+    let Some(root) = std::env::var_os("ROOTBUILD_TEST_ROOT") else { return };
+    let store = std::env::var_os("ROOTBUILD_TEST_STORE").unwrap();
+    let store = rootbuild_cache::Store::open(Path::new(&store)).unwrap();
+    let tree = capture_directory(&store, Path::new(&root), &Cancel::new()).unwrap();
+    assert_eq!(tree.entries().len(), 38);
+    print!("{}", fs::read_to_string("/proc/self/status").unwrap());
+}
+
 #[test]
 fn a_checkout_shares_no_inode_with_the_store() {
     let bench = Bench::new();

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use crate::digest::Digest;
 
-use super::build::{check_all, check_order, find_directories, text_length};
+use super::build::{MAX_ENTRIES, check_all, check_order, find_directories, text_length};
 use super::codec::{
     CHECKSUM, COMPRESS_FROM, DecodeError, MAGIC, MAX_BODY, Metas, Reader, TAG_HARDLINK, ZSTD_LEVEL,
     put_bytes, put_mtime, put_varint, read_path, sealed, tag, unpack, within,
@@ -191,8 +191,8 @@ impl Delta {
         if body.len() != stored || (!compressed && stored != length) {
             return Err(DecodeError::Damaged);
         }
-        // What is copied is bounded by the base, which the number of entries is compared with.
-        if length > MAX_BODY || own > length / LEAST_ENTRY || runs > length || own > count {
+        let bounded = length <= MAX_BODY && count <= MAX_ENTRIES && own <= length / LEAST_ENTRY;
+        if !bounded || runs > length || runs > count + 1 || own > count {
             return Err(DecodeError::Malformed("its numbers contradict each other"));
         }
         let unpacked;

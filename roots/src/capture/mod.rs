@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use rootbuild_cache::{Digest, Entry, Exceeded, Kind, Limit, Limits, Meta, Store, Tree};
 
 use crate::cancel::{Cancel, Cancelled};
-use scan::{Found, What};
+use scan::{Found, Side, What};
 
 pub(crate) use known::Known;
 pub(crate) use overlay::Shown;
@@ -85,7 +85,7 @@ pub(crate) struct Captured {
 /// Captures everything below `root` by a full scan; file contents go to the store. Loses nothing of
 /// DESIGN §7's list; sockets are left out. Nothing may change the directory meanwhile.
 pub fn capture_directory(store: &Store, root: &Path, cancel: &Cancel) -> Result<Tree, CaptureError> {
-    Ok(directory(store, root, cancel)?.tree)
+    Ok(directory(store, root, &mut Known::default(), cancel)?.tree)
 }
 
 /// Captures the upper side of an overlay whose lower side is `lower`: whiteouts, opaque
@@ -101,8 +101,14 @@ pub fn capture_overlay(
     Ok(upper_side(store, lower, upper, &mut Known::default(), cancel)?.tree)
 }
 
-pub(crate) fn directory(store: &Store, root: &Path, cancel: &Cancel) -> Result<Captured, CaptureError> {
-    let found = scan::scan(store, root, None, cancel)?;
+/// [`capture_directory`], reading only what isn't `known`.
+pub(crate) fn directory(
+    store: &Store,
+    root: &Path,
+    known: &mut Known,
+    cancel: &Cancel,
+) -> Result<Captured, CaptureError> {
+    let found = scan::scan(store, root, (Side::Plain, known), cancel)?;
     let sockets = sockets(&found);
     let mut groups = Groups::default();
     let mut entries = Vec::with_capacity(found.len());
@@ -145,7 +151,7 @@ pub(crate) fn scan_upper(
     known: &mut Known,
     cancel: &Cancel,
 ) -> Result<UpperSide, CaptureError> {
-    let mut found = scan::scan(store, upper, Some(known), cancel)?;
+    let mut found = scan::scan(store, upper, (Side::Upper, known), cancel)?;
     // The scan's own order is another each time; a file of several names stays before the others.
     found.sort_by(|a, b| (a.is_again(), &a.path).cmp(&(b.is_again(), &b.path)));
     Ok(UpperSide { found, limits: *store.limits(), path: upper.to_owned() })

@@ -13,6 +13,7 @@ use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 
 use rootbuild_cache::limits::Sums;
+use rootbuild_cache::objects::MANY_THREADS;
 use rootbuild_cache::{Kind, Limit, Meta, Mtime, Store};
 
 use super::CaptureError;
@@ -59,23 +60,25 @@ pub(super) const AGAIN: Kind = Kind::Hardlink { target: Vec::new() };
 /// Scans everything below `root`, and stores the contents of files. A file of several names comes before
 /// its other names; otherwise in no order.
 ///
-/// With `known` it is the upper side of an overlay: files that are as they were aren't read, and
-/// `known` is brought up to date.
+/// Files that are as `known` says aren't read. Of the upper side of an overlay, it is brought up to date.
 pub(super) fn scan(
     store: &Store,
     root: &Path,
-    known: Option<&mut Known>,
+    (side, known): (Side, &mut Known),
     cancel: &Cancel,
 ) -> Result<Vec<Found>, CaptureError> {
+    let upper = side == Side::Upper;
     let top = Dir::top(root).map_err(io_error("open", root.to_owned()))?;
     let scan = Scan {
         store,
         root,
-        known: known.as_deref(),
+        known,
+        upper,
         cancel,
         found: Mutex::default(),
         now: Mutex::default(),
         seen: Mutex::default(),
+        large: Mutex::default(),
         sums: Sums::default(),
         error: Mutex::default(),
         stop: AtomicBool::new(false),
@@ -88,13 +91,17 @@ pub(super) fn scan(
                 scan.directory(scope, &top, &stat)
             });
         });
+        // Only now, and one by one: each is worked on by all threads.
+        for (dir, name) in std::mem::take(&mut *lock(&scan.large)) {
+            scan.task(|| scan.large(&dir, &name));
+        }
     });
     if let Some(error) = scan.error.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(error);
     }
     let mut found = scan.found.into_inner().unwrap_or_else(PoisonError::into_inner);
     let now = scan.now.into_inner().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = known {
+    if upper {
         *known = now;
     }
     // The thread that met a file first may have been overtaken by one that met its second name.
@@ -102,17 +109,30 @@ pub(super) fn scan(
     Ok(found)
 }
 
+/// What is scanned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    /// A root as it is.
+    Plain,
+    /// The upper side of an overlay.
+    Upper,
+}
+
 struct Scan<'a> {
     store: &'a Store,
     root: &'a Path,
-    /// For an upper side, what is known of it.
-    known: Option<&'a Known>,
+    /// What is known of files.
+    known: &'a Known,
+    /// Whether overlayfs's marks are to be read, and what will be known kept.
+    upper: bool,
     cancel: &'a Cancel,
     found: Mutex<Vec<Found>>,
     /// What will be known of an upper side.
     now: Mutex<Known>,
     /// Files of several names that somebody has taken on.
     seen: Mutex<HashSet<(u64, u64)>>,
+    /// Files that are left for later.
+    large: Mutex<Vec<(Arc<Dir>, Vec<u8>)>>,
     sums: Sums,
     error: Mutex<Option<CaptureError>>,
     stop: AtomicBool,
@@ -166,7 +186,7 @@ impl<'a> Scan<'a> {
         self.count(dir, b"", path.len(), &meta, 0, 0)?;
         let what = What::Entry { kind: Kind::Directory, file: None };
         lock(&self.found).push(Found { path, meta, what, marks });
-        if self.known.is_some() {
+        if self.upper {
             let mut now = lock(&self.now);
             now.newest = now.newest.max(stat.ctime);
         }
@@ -221,27 +241,21 @@ impl<'a> Scan<'a> {
             let (meta, marks, what) = match stat.kind {
                 FileType::RegularFile => match self.known_file(&stat) {
                     Some(known) => known,
+                    None if stat.size >= MANY_THREADS => {
+                        lock(&self.large).push((Arc::clone(dir), name.clone()));
+                        continue;
+                    }
                     None => self.file(dir, &fd, name, &stat, hidden)?,
                 },
                 _ => self.other(dir, &fd, name, &stat)?,
             };
-            if let What::Entry { kind: Kind::File { object, .. }, .. } = &what
-                && self.known.is_some()
-                && !marks.whiteout
-            {
-                files.push((stat.id, KnownFile::new(&stat, meta.xattrs.clone(), *object)));
-            }
-            let (content, target) = match &what {
-                What::Entry { kind: Kind::File { size, .. }, .. } => (*size, 0),
-                What::Entry { kind: Kind::Symlink { target }, .. } => (0, target.len()),
-                _ => (0, 0),
-            };
+            files.extend(self.to_know(&stat, &meta, &marks, &what));
             let length = path.len() + usize::from(!path.is_empty()) + name.len();
-            self.count(dir, name, length, &meta, target, content)?;
+            self.count_found(dir, name, length, &meta, &what)?;
             found.push(Found { path: fd::join(&path, name), meta, what, marks });
         }
         lock(&self.found).append(&mut found);
-        if self.known.is_some() {
+        if self.upper {
             let mut now = lock(&self.now);
             now.extend(files);
             now.newest = now.newest.max(newest);
@@ -265,9 +279,57 @@ impl<'a> Scan<'a> {
         Ok(self.sums.add(self.store.limits(), bytes, content, place)?)
     }
 
+    /// Counts what was found under a name whose path has `path` bytes.
+    fn count_found(
+        &self,
+        dir: &Dir,
+        name: &[u8],
+        path: usize,
+        meta: &Meta,
+        what: &What,
+    ) -> Result<(), CaptureError> {
+        let (content, target) = match what {
+            What::Entry { kind: Kind::File { size, .. }, .. } => (*size, 0),
+            What::Entry { kind: Kind::Symlink { target }, .. } => (0, target.len()),
+            _ => (0, 0),
+        };
+        self.count(dir, name, path, meta, target, content)
+    }
+
+    /// A large file, which was left for later.
+    fn large(&self, dir: &Arc<Dir>, name: &[u8]) -> Result<(), CaptureError> {
+        let fd = dir.fd().map_err(self.error(dir, b""))?;
+        let stat = fd::stat_at(&fd, name).map_err(self.error(dir, name))?;
+        if stat.kind != FileType::RegularFile {
+            return Err(CaptureError::Changed { path: self.shown(dir, name) });
+        }
+        let (meta, marks, what) = self.file(dir, &fd, name, &stat, false)?;
+        let path = dir.path_of(name);
+        self.count_found(dir, name, path.len(), &meta, &what)?;
+        lock(&self.now).extend(self.to_know(&stat, &meta, &marks, &what).into_iter().collect());
+        lock(&self.found).push(Found { path, meta, what, marks });
+        Ok(())
+    }
+
+    /// What is to be known of something the next time.
+    fn to_know(
+        &self,
+        stat: &Stat,
+        meta: &Meta,
+        marks: &Marks,
+        what: &What,
+    ) -> Option<((u64, u64), KnownFile)> {
+        match what {
+            What::Entry { kind: Kind::File { object, .. }, .. } if self.upper && !marks.whiteout => {
+                Some((stat.id, KnownFile::new(stat, meta.xattrs.clone(), *object)))
+            }
+            _ => None,
+        }
+    }
+
     /// A file of which all is known, its content in the store.
     fn known_file(&self, stat: &Stat) -> Option<(Meta, Marks, What)> {
-        let known = self.known?.file(stat).filter(|it| self.store.has_object(&it.object))?;
+        let known = self.known.file(stat).filter(|it| self.store.has_object(&it.object))?;
         let kind =
             if self.first(stat) { Kind::File { object: known.object, size: stat.size } } else { AGAIN };
         let what = What::Entry { kind, file: (stat.links > 1).then_some(stat.id) };
@@ -281,8 +343,7 @@ impl<'a> Scan<'a> {
         stat: &Stat,
     ) -> io::Result<(Meta, Marks)> {
         let xattrs = fd::list_xattrs(file, name, xattrs::belongs)?;
-        let (xattrs, marks) =
-            if self.known.is_some() { xattrs::part(xattrs) } else { (xattrs, Marks::default()) };
+        let (xattrs, marks) = if self.upper { xattrs::part(xattrs) } else { (xattrs, Marks::default()) };
         Ok((meta(stat, xattrs), marks))
     }
 
@@ -334,7 +395,7 @@ impl<'a> Scan<'a> {
         name: &[u8],
         stat: &Stat,
     ) -> Result<(Meta, Marks, What), CaptureError> {
-        if self.known.is_some() && stat.is_whiteout() {
+        if self.upper && stat.is_whiteout() {
             return Ok((Meta::default(), Marks::default(), What::Whiteout));
         }
         if stat.kind == FileType::Socket {

@@ -159,7 +159,7 @@ fn stat_missing(root: &Path, tree: &Tree, known: &mut [Option<Stat>]) -> io::Res
 }
 
 /// What is there of each entry of `tree` below `root`; nothing below what isn't a directory there.
-pub(super) fn stats(root: &Path, tree: &Tree) -> io::Result<Vec<Option<Stat>>> {
+pub(crate) fn stats(root: &Path, tree: &Tree) -> io::Result<Vec<Option<Stat>>> {
     let top = Dir::top(root)?;
     let mut stats = vec![None; tree.entries().len()];
     let error = Mutex::new(None);

@@ -157,7 +157,9 @@ impl WorkingRoot {
         if !probe::overlay_works(store)? || speaks_overlay(&tree) {
             let root = make_dir(&staging, "root", 0o700)?;
             checkout(store, &tree, &root, wait.cancel)?;
-            return Ok(Self::new(Side::Plain { root, parent: Some(*parent) }, scratch, staging));
+            let known = capture::Known::of_checkout(&root, &tree).map_err(failed("read", &root))?;
+            let working = Self::new(Side::Plain { root, parent: Some(*parent) }, scratch, staging);
+            return Ok(Self { memory: Mutex::new(snapshot::Memory::of(known)), ..working });
         }
         let chain = match near {
             Some(near) => lowers::chain_near(store, parent, &tree, near, wait)?,
@@ -210,9 +212,9 @@ impl WorkingRoot {
             Side::Plain { root, parent } => {
                 scrub::scrub(root).map_err(failed("scrub", root))?;
                 normal::normalise(root).map_err(failed("scrub", root))?;
-                let captured = capture::directory(store, root, cancel)?;
+                let captured = capture::directory(store, root, &mut self.take_known(), cancel)?;
                 without_sockets(root, &captured, None).map_err(failed("scrub", root))?;
-                let digest = put(store, &captured.tree)?;
+                let digest = put(store, &captured.tree, None)?;
                 if Some(digest) != *parent && probe::overlay_works(store)? && !speaks_overlay(&captured.tree)
                 {
                     lowers::keep_full(store, &digest, root)?;
@@ -245,7 +247,7 @@ impl WorkingRoot {
                     return Ok(*parent);
                 }
                 without_sockets(upper, &captured, Some(tree)).map_err(failed("scrub", upper))?;
-                let digest = put(store, &captured.tree)?;
+                let digest = put(store, &captured.tree, Some(tree))?;
                 if !speaks_overlay(&captured.tree) {
                     // Contents, tree, and whatever else was on the file system are on disk now.
                     chain.make_durable()?;
@@ -269,10 +271,14 @@ fn is_clean(store: &Store, tree: &Tree) -> Result<bool, WorkingError> {
     Ok(scrub::left_over(tree).is_empty() && normal::unequal(store, tree)?.is_empty())
 }
 
-/// Contents first, then the tree that names them; the step's directory is made durable with them.
-fn put(store: &Store, tree: &Tree) -> Result<Digest, WorkingError> {
+/// Contents first, then the tree that names them; the step's directory is made durable with them. `near` is a
+/// tree in the store that it may differ little from.
+fn put(store: &Store, tree: &Tree, near: Option<&Tree>) -> Result<Digest, WorkingError> {
     store.sync()?;
-    Ok(store.put_tree(tree)?)
+    Ok(match near {
+        Some(near) => store.put_tree_like(tree, near)?,
+        None => store.put_tree(tree)?,
+    })
 }
 
 fn stage(store: &Store, purpose: &str) -> Result<(Staging, PathBuf), WorkingError> {

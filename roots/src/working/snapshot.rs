@@ -16,6 +16,12 @@ pub(super) struct Memory {
     last: Option<Snapshot>,
 }
 
+impl Memory {
+    pub(super) fn of(known: Known) -> Self {
+        Self { known, last: None }
+    }
+}
+
 /// A step's root as it was at one point, nothing scrubbed. Cheap to clone and small: what it holds is what
 /// differs from the tree that the step stands on.
 #[derive(Debug, Clone)]
@@ -42,10 +48,10 @@ impl Snapshot {
     /// snapshots are kept, the first pays for all.
     pub fn keep(&self, store: &Store) -> Result<Digest, WorkingError> {
         // What is there is durable, and its contents were before it.
-        if store.tree(&self.digest).is_ok() {
+        if store.has_tree(&self.digest) && store.holds_tree(&self.digest) {
             return Ok(self.digest);
         }
-        Ok(store.put_tree(&self.tree()?)?)
+        Ok(store.put_tree_like(&self.tree()?, &self.lower)?)
     }
 }
 
