@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The store's file work, against what else does it: checkout and update of a root of 45,000 entries and more.
+"""The store's file work, against what else does it: checkout, update and capture of a root of 45,000 entries and more.
 
 Each file system is a loop image made for the run and removed after it. See docs/benchmarks.md."""
 
@@ -20,6 +20,7 @@ from typing import NamedTuple
 from shared import SOURCE, TARGET, run, say
 
 FILES = TARGET / "release/examples/files"
+SPEED = TARGET / "release/examples/speed"
 ARCHIVE = TARGET / "bench-tree.tar"
 MIRROR, SUITE = "http://deb.debian.org/debian", "bookworm"
 PACKAGES = (
@@ -213,10 +214,74 @@ def update(it: Bed, rounds: int) -> list[Row]:
     return rows
 
 
+def capture(it: Bed, rounds: int) -> list[Row]:
+    """200 changed files, from the upper side of an overlay; against all of the root, looked through or committed."""
+    case = "capture of 200 files"
+    lower, merged, linked = it.path("lower"), it.path("merged"), it.path("linked")
+    it.files("checkout", it.store, it.tree, lower, "private")
+    it.ostree()
+    found = (Path(top, name) for top, _, names in os.walk(lower) for name in sorted(names))
+    every = sorted(path for path in found if path.is_file() and not path.is_symlink() and path.stat().st_nlink == 1)
+    picked = [every[number * len(every) // 200].relative_to(lower) for number in range(200)]
+    took: dict[str, list[Took]] = {}
+
+    def measure(subject: str, argv: list) -> None:
+        it.settle()
+        took.setdefault(subject, []).append(timed(argv))
+
+    def change(top: Path, number: int) -> None:
+        for nth, path in enumerate(picked):
+            (top / path).unlink()
+            (top / path).write_text(f"round {number}, file {nth}\n")
+
+    merged.mkdir()
+    for number in range(rounds):
+        upper, work = it.path(f"upper-{number}"), it.path(f"work-{number}")
+        upper.mkdir()
+        work.mkdir()
+        sides = f"lowerdir={lower},upperdir={upper},workdir={work}"
+        mount = ["mount", "-t", "overlay", "-o", f"{sides},redirect_dir=on,metacopy=off,index=off", "overlay", merged]
+        run(mount)
+        change(merged, number)
+        run(["umount", merged])
+        measure("rootbuild", [FILES, "upper", it.store, it.tree, upper])
+        run(mount)
+        measure("rootbuild, all of it", [FILES, "capture", it.store, merged])
+        commit = ["ostree", f"--repo={it.ostree()}", "commit", "--branch=captured"]
+        measure("ostree commit", [*commit, f"--tree=dir={merged}"])
+        run(["umount", merged])
+        # Its fastest: it knows the files of a linked checkout by their inodes.
+        run(["ostree", f"--repo={it.ostree()}", "checkout", "-H", "--fsync=false", "root", linked])
+        change(linked, number)
+        measure("ostree commit, linked", [*commit, "--link-checkout-speedup", f"--tree=dir={linked}"])
+        for path in (linked, upper, work):
+            it.forget(path)
+    sides_of = {"rootbuild": "ours", "rootbuild, all of it": "information"}
+    rows = []
+    for subject, all_of_it in took.items():
+        seconds, memory = statistics.median(one.seconds for one in all_of_it), max(one.memory for one in all_of_it)
+        rows.append(Row(case, it.kind, subject, seconds, memory, sides_of.get(subject, "peer")))
+        say(f"{it.kind:6} {case:18} {subject:22} {seconds * 1000:9.1f} ms {memory:7.1f} MiB")
+    return rows
+
+
+def trees(it: Bed, _rounds: int) -> list[Row]:
+    """Trees of 50,000 entries: milliseconds by the clock and of a processor, the best of twenty."""
+    run(["cargo", "build", "--release", "--quiet", "-p", "rootbuild-cache", "--example", "speed"], cwd=SOURCE)
+    for line in timed(["env", f"TMPDIR={it.dir}", SPEED]).output.splitlines():
+        say(f"{it.kind:6} trees: {line}")
+    return []
+
+
 # What is measured on each file system, in this order, and how much faster than the best peer it has to be. `None`: for
 # information.
-CASES: dict[str, Callable[[Bed, int], list[Row]]] = {"checkout": checkout, "update": update}
-GOALS = {"checkout, shared": 2.0, "checkout, private": 2.0, "update of 50 files": 20.0}
+CASES: dict[str, Callable[[Bed, int], list[Row]]] = {
+    "checkout": checkout,
+    "update": update,
+    "capture": capture,
+    "trees": trees,
+}
+GOALS = {"checkout, shared": 2.0, "checkout, private": 2.0, "update of 50 files": 20.0, "capture of 200 files": 10.0}
 BARE = 1.5
 
 

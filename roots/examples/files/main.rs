@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! files capture STORE DIRECTORY                        prints the tree's digest
+//! files upper STORE TREE UPPER                         the same of an overlay's upper side over the tree
 //! files change STORE TREE NUMBER SALT                  a tree with so many other files; prints its digest
 //! files checkout STORE TREE TARGET private|linked|chosen
 //! files publish STORE NAME TREE private|linked
@@ -15,7 +16,7 @@ use std::path::Path;
 
 use rootbuild_cache::{Digest, Kind, Store, Tree};
 use rootbuild_roots::Cancel;
-use rootbuild_roots::capture::capture_directory;
+use rootbuild_roots::capture::{capture_directory, capture_overlay};
 use rootbuild_roots::checkout::{Areas, Sharing, checkout_as};
 use rootbuild_roots::publish::publish;
 
@@ -26,6 +27,7 @@ fn main() -> Outcome<()> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
         ["capture", store, directory] => capture(&open(store)?, Path::new(directory)),
+        ["upper", store, tree, upper] => capture_upper(&open(store)?, &tree.parse()?, Path::new(upper)),
         ["change", store, tree, number, salt] => change(&open(store)?, &tree.parse()?, number.parse()?, salt),
         ["checkout", store, tree, target, how] => {
             check_out(&open(store)?, &tree.parse()?, Path::new(target), how)
@@ -48,6 +50,14 @@ fn capture(store: &Store, directory: &Path) -> Outcome<()> {
     let tree = capture_directory(store, directory, &Cancel::new())?;
     store.sync()?;
     println!("{}", store.put_tree(&tree)?);
+    Ok(())
+}
+
+fn capture_upper(store: &Store, lower: &Digest, upper: &Path) -> Outcome<()> {
+    let lower = store.tree(lower)?;
+    let tree = capture_overlay(store, &lower, upper, &Cancel::new())?;
+    store.sync()?;
+    println!("{}", store.put_tree_like(&tree, &lower)?);
     Ok(())
 }
 
