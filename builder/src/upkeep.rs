@@ -177,7 +177,7 @@ pub fn sizes(store: &Store) -> Result<BTreeMap<Class, Usage>> {
 }
 
 /// How many bytes a collection with nothing said would free.
-pub fn collectable(store: &Store) -> Result<u64> {
+pub fn collectable(store: &Store) -> std::result::Result<u64, Report> {
     let collection = Collection::look(store);
     let holdings = holdings(store, KEPT_GENERATIONS, collection.others()?)?;
     let policy = Policy::new(None, None);
