@@ -332,12 +332,13 @@ fn a_locked_debian_base_is_the_same_in_two_stores_without_a_network() {
     assert_eq!(two["roots"][0]["tree"], one["roots"][0]["tree"]);
 
     // One that is gone from the archive: what there was then is elsewhere.
-    let gone = lock.replacen("sha256 = \"", "sha256 = \"00", 1).replacen("_amd64.deb\"", "_gone.deb\"", 1);
-    let gone = gone.lines().map(|line| match line.strip_prefix("sha256 = \"00") {
-        Some(rest) => format!("sha256 = \"00{}\n", &rest[2..]),
-        None => format!("{line}\n"),
-    });
-    second.write("bookworm.lock", &gone.collect::<String>().replacen("_all.deb\"", "_gone.deb\"", 1));
+    let (head, packages) = lock.split_once("[[package]]").expect("packages are locked");
+    let at = packages.find("\nsha256 = \"").expect("each has a digest") + "\nsha256 = \"".len();
+    let mut gone = packages.replacen(".deb\"", "_gone.deb\"", 1);
+    let at = at + "_gone".len();
+    let other = if gone[at..].starts_with('0') { "1" } else { "0" };
+    gone.replace_range(at..=at, other);
+    second.write("bookworm.lock", &format!("{head}[[package]]{gone}"));
     let ran = second.rootbuild(&["provision", "--locked"]).expect(1);
     assert!(ran.stderr.contains("is gone from"), "{}", ran.stderr);
     assert!(ran.stderr.contains("mirror = \"http://snapshot.debian.org/archive/debian"), "{}", ran.stderr);
