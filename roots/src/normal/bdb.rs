@@ -126,6 +126,7 @@ impl Pages {
     /// Every value of a hash.
     fn hash_values(&self) -> Option<Vec<Value>> {
         let mut values = Vec::new();
+        let mut pages = self.count();
         for number in 1..self.count() {
             let page = self.page(number)?;
             if !matches!(page[25], HASH | HASH_UNSORTED) {
@@ -139,7 +140,7 @@ impl Pages {
                         let start = number * self.size;
                         Value(std::iter::once(start + at + 1..start + end).collect())
                     }
-                    H_OFFPAGE => self.chain(long(page, at + 4)?, long(page, at + 8)?)?,
+                    H_OFFPAGE => self.chain(long(page, at + 4)?, long(page, at + 8)?, &mut pages)?,
                     _ => return None,
                 });
             }
@@ -150,6 +151,8 @@ impl Pages {
     /// Every value of a Btree, as bytes.
     fn leaf_values(&self) -> Option<Vec<Vec<u8>>> {
         let mut values = Vec::new();
+        // No byte belongs to two values.
+        let (mut pages, mut bytes) = (self.count(), self.bytes.len());
         for number in 1..self.count() {
             let page = self.page(number)?;
             match page[25] {
@@ -161,10 +164,12 @@ impl Pages {
                 match *page.get(at + 2)? {
                     B_KEYDATA => {
                         let length = usize::from(short(page, at)?);
+                        bytes = bytes.checked_sub(length)?;
                         values.push(page.get(at + 3..at + 3 + length)?.to_vec());
                     }
                     B_OVERFLOW => {
-                        values.push(self.bytes_of(&self.chain(long(page, at + 4)?, long(page, at + 8)?)?)?);
+                        let value = self.chain(long(page, at + 4)?, long(page, at + 8)?, &mut pages)?;
+                        values.push(self.bytes_of(&value)?);
                     }
                     kind if kind & B_DELETED != 0 => {}
                     _ => return None,
@@ -174,11 +179,13 @@ impl Pages {
         Some(values)
     }
 
-    /// A value of `length` bytes on pages of its own.
-    fn chain(&self, first: u32, length: u32) -> Option<Value> {
+    /// A value of `length` bytes on pages of its own, of which no more than `pages` are left: a hostile one goes
+    /// round in a circle.
+    fn chain(&self, first: u32, length: u32, pages: &mut usize) -> Option<Value> {
         let (mut number, mut left) = (usize::try_from(first).ok()?, usize::try_from(length).ok()?);
         let mut parts = Vec::new();
         while left > 0 {
+            *pages = pages.checked_sub(1)?;
             let page = self.page(number)?;
             let here = usize::from(short(page, 22)?);
             if page[25] != OVERFLOW || here == 0 || here > left || HEADER + here > self.size {
@@ -268,7 +275,10 @@ fn identify(bytes: &mut [u8], name: &str) -> Option<()> {
 /// Which bytes of a page mean something; nothing for a page that isn't understood.
 fn used(page: &[u8]) -> Option<Vec<bool>> {
     let mut used = vec![false; page.len()];
+    // Only keys are on a page more than once, and not often enough for this.
+    let mut left = 64 * page.len();
     let mut mark = |from: usize, to: usize| {
+        left = left.checked_sub(to.checked_sub(from)?)?;
         used.get_mut(from..to)?.fill(true);
         Some(())
     };

@@ -1,4 +1,5 @@
-//! Hostile databases: what is made of one stays as it is.
+//! Hostile databases. What is made of one stays as it is, but for sqlite's: how it writes one anew that was put
+//! together by hand depends on how that was put together.
 
 use super::{Format, normal};
 
@@ -13,7 +14,9 @@ pub fn fuzz(data: &[u8]) {
     ];
     let Some((first, content)) = data.split_first() else { return };
     let (name, format) = FORMATS[usize::from(*first) % FORMATS.len()];
-    if let Some(made) = normal(name, format, content, None) {
+    if let Some(made) = normal(name, format, content, None)
+        && !matches!(format, Format::RpmSqlite | Format::DnfHistory)
+    {
         let again = normal(name, format, &made, None);
         assert!(again.is_none(), "it isn't the same the second time");
     }

@@ -93,6 +93,18 @@ fn a_hostile_database_is_left_alone_and_harms_nobody() {
     }
 }
 
+/// A value of 4 GB on a page that follows itself.
+#[test]
+fn a_value_that_goes_round_in_a_circle_has_an_end() {
+    let mut bad = hash(1, 0, 1000);
+    let item = (512..1016).rfind(|at| bad[*at..*at + 8] == [3, 0, 0, 0, 2, 0, 0, 0]).unwrap();
+    bad[item + 8..item + 12].fill(0xff);
+    bad[1024 + 16..1024 + 20].copy_from_slice(&2u32.to_le_bytes());
+    let start = std::time::Instant::now();
+    assert_eq!(normal("Packages", Format::Packages, &bad, None), None);
+    assert!(start.elapsed() < std::time::Duration::from_secs(5));
+}
+
 /// A tool's word for it, where the tool is there.
 fn says(program: &str, args: &[&std::ffi::OsStr]) -> Option<(bool, String)> {
     let ran = std::process::Command::new(program).args(args).output().ok()?;
