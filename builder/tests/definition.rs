@@ -8,6 +8,7 @@ use std::path::Path;
 use rootbuild::definition::{BaseKind, Definition};
 use rootbuild::render::Report;
 use rootbuild_playbooks::run::Services;
+use rootbuild_roots::checkout::Areas;
 use rootbuild_roots::sandbox::Network;
 use tempfile::TempDir;
 
@@ -125,7 +126,32 @@ fn what_is_left_out_has_a_default() {
     assert_eq!(root.host.value, "a");
     assert!(root.playbooks.is_empty() && root.vars.is_empty() && !root.boot);
     assert_eq!((root.network, root.services), (Network::None, Services::Defer));
+    assert_eq!(root.private, None);
     assert!(definition.ansible.is_none());
+}
+
+#[test]
+fn a_linked_root_has_private_areas_of_its_own_or_the_usual_ones() {
+    let with = |keys: &str| {
+        format!(
+            "[base.b]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\nunverified = true\n[root.a]\nbase = \"b\"\n{keys}\n"
+        )
+    };
+    let private = |keys: &str| load(&project(&with(keys))).roots[0].private.clone();
+    assert_eq!(private("checkout = \"linked\""), Some(Areas::default()));
+    let own = private("checkout = \"linked\"\nprivate = [\"/etc\", \"/var/lib/app/\"]");
+    assert_eq!(own, Some(Areas::new(["etc", "var/lib/app"])));
+    assert_eq!(private("checkout = \"private\""), None);
+    for wrong in [
+        "private = [\"/etc\"]",
+        "checkout = \"shared\"",
+        "checkout = \"linked\"\nprivate = [\"etc\"]",
+        "checkout = \"linked\"\nprivate = [\"/\"]",
+        "checkout = \"linked\"\nprivate = [\"/var/../etc\"]",
+    ] {
+        let dir = project(&with(wrong));
+        assert!(Definition::load(None, dir.path()).is_err(), "{wrong}");
+    }
 }
 
 #[test]

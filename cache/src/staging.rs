@@ -10,13 +10,17 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, CWD, StatxFlags};
+
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::lock::Lock;
 use crate::remove::remove_tree;
-use crate::store::Store;
+use crate::store::{Store, make_directory};
 
 const LOCK_SUFFIX: &str = ".lock";
+/// The directory for work in progress in a part of the store that is on another file system.
+const ELSEWHERE: &str = ".staging";
 
 /// A private directory for work in progress; removed on drop.
 #[derive(Debug)]
@@ -84,8 +88,17 @@ impl Drop for Staging {
     }
 }
 
-/// Removes what dead processes left in `parent`. What can't be removed is logged and stays.
+/// Removes what dead processes left in `parent`, the store's `staging`, and in those of parts on other
+/// file systems. What can't be removed is logged and stays.
 pub(crate) fn sweep(parent: &Path) -> Result<()> {
+    let elsewhere = parent.with_file_name("checkouts").join(ELSEWHERE);
+    if elsewhere.is_dir() {
+        sweep_one(&elsewhere)?;
+    }
+    sweep_one(parent)
+}
+
+fn sweep_one(parent: &Path) -> Result<()> {
     for entry in fs::read_dir(parent).map_err(Error::io("read", parent))? {
         let entry = entry.map_err(Error::io("read", parent))?;
         let name = entry.file_name();
@@ -119,6 +132,36 @@ impl Store {
         self.writable()?;
         Staging::create(&self.dir().join("staging"), purpose)
     }
+
+    /// [`Store::staging`] for what will be renamed into `checkouts/`, which may be another mount.
+    pub fn checkout_staging(&self, purpose: &str) -> Result<Staging> {
+        self.writable()?;
+        self.begin_writing()?;
+        self.beside_checkouts(purpose)
+    }
+
+    /// [`Store::trash`] for what is renamed out of `checkouts/`.
+    pub fn checkout_trash(&self, purpose: &str) -> Result<Staging> {
+        self.writable()?;
+        self.beside_checkouts(purpose)
+    }
+
+    fn beside_checkouts(&self, purpose: &str) -> Result<Staging> {
+        let (usual, home) = (self.dir().join("staging"), self.dir().join("checkouts"));
+        if mount(&usual)? == mount(&home)? {
+            return Staging::create(&usual, purpose);
+        }
+        let parent = home.join(ELSEWHERE);
+        make_directory(&parent, 0o700)?;
+        Staging::create(&parent, purpose)
+    }
+}
+
+/// What tells whether a rename from one directory to another can work: file system and mount.
+fn mount(path: &Path) -> Result<(u32, u32, u64)> {
+    let found = rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::MNT_ID)
+        .map_err(|error| Error::io("look at", path)(error.into()))?;
+    Ok((found.stx_dev_major, found.stx_dev_minor, found.stx_mnt_id))
 }
 
 #[cfg(test)]

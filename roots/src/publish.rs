@@ -148,6 +148,9 @@ pub struct Published {
     pub checkout: PathBuf,
     /// When it was published, RFC 3339 in UTC.
     pub created: String,
+    /// Where its users may write: whoever starts something in it has to keep the rest read-only. `None`:
+    /// everywhere.
+    pub private: Option<Areas>,
 }
 
 /// `<n>.json`; for everybody to read.
@@ -283,6 +286,7 @@ impl Place {
             tree: generation.tree,
             path: self.link.clone(),
             checkout: self.checkout(number),
+            private: generation.private(),
             created: generation.created,
         }
     }
@@ -432,8 +436,9 @@ fn write(
     place.describe(&place.json(number), generation)?;
     durable::fsync_dir(parent(&place.told))?;
     // Whatever stands there that isn't our link (a directory somebody made) is moved out of the way.
+    let mut replaced = None;
     if place.link.symlink_metadata().is_ok_and(|it| it.is_dir()) {
-        let aside = staging.path().join("aside");
+        let aside = replaced.insert(store.staging("replaced")?).path().join("aside");
         fs::rename(&place.link, &aside).map_err(failed("replace", &place.link))?;
     }
     let target = Path::new("..").join("checkouts").join(&place.name).join(number.to_string());
@@ -474,14 +479,16 @@ fn remove_older(
         };
         let trash = match &trash {
             Some(trash) => trash,
-            None => trash.insert(store.trash("old-generations")?),
+            None => trash.insert(store.checkout_trash("old-generations")?),
         };
         // The directory first: while the others are there, they will be found again.
-        for from in [place.checkout(number), place.json(number), place.index(number), lock_file] {
-            match fs::rename(&from, trash.path().join(from.file_name().unwrap_or_default())) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(failed("remove", &from)(error)),
+        let checkout = place.checkout(number);
+        let moved = fs::rename(&checkout, trash.path().join(number.to_string())).map_err(|error| (checkout, error));
+        let rest = [place.json(number), place.index(number), lock_file];
+        let rest = rest.map(|path| fs::remove_file(&path).map_err(|error| (path, error)));
+        for (path, error) in std::iter::once(moved).chain(rest).filter_map(Result::err) {
+            if error.kind() != io::ErrorKind::NotFound {
+                return Err(failed("remove", &path)(error));
             }
         }
         drop(held);

@@ -9,10 +9,11 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use common::{Bench, settle};
+use common::{Bench, privileged, settle};
 use rootbuild_cache::{Digest, Store};
 use rootbuild_roots::capture::capture_directory;
-use rootbuild_roots::publish::{PublishError, Published, current, lease, publish};
+use rootbuild_roots::checkout::Areas;
+use rootbuild_roots::publish::{PublishError, Published, Wanted, current, lease, publish, publish_as};
 use rootbuild_roots::{Cancel, Wait};
 
 /// A tree with one file that says `text`.
@@ -297,4 +298,47 @@ fn who_holds_the_name_is_told_and_waited_for_only_so_long() {
     };
     assert_eq!(holder, std::process::id());
     assert_eq!(*told.lock().unwrap(), [std::process::id()]);
+}
+
+#[test]
+fn checkouts_may_be_on_another_file_system_than_the_rest_of_the_store() {
+    if !privileged("checkouts on a file system of their own") {
+        return;
+    }
+    let bench = Bench::new();
+    let at = bench.store.dir().join("checkouts");
+    let run = |program: &str, arguments: &[&str]| {
+        std::process::Command::new(program).args(arguments).arg(&at).status().is_ok_and(|it| it.success())
+    };
+    if !run("mount", &["-t", "tmpfs", "none"]) {
+        eprintln!("skipped: checkouts on a file system of their own (no tmpfs can be mounted)");
+        return;
+    }
+    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let root = bench.make_dir("root");
+        fs::create_dir_all(root.join("usr")).unwrap();
+        let private = Areas::default();
+        for number in 0..4 {
+            fs::write(root.join("usr/text"), format!("text {number}")).unwrap();
+            fs::write(root.join("usr/other"), "the same").unwrap();
+            let tree = capture_directory(&bench.store, &root, &Cancel::new()).unwrap();
+            bench.store.sync().unwrap();
+            let tree = bench.store.put_tree(&tree).unwrap();
+            let definition = Path::new(DEFINITION);
+            let wanted = Wanted { tree: &tree, definition, private: Some(&private), prepared: None };
+            let (published, _) = publish_as(&bench.store, "hgweb", wanted, &Cancel::new()).unwrap();
+            let text = fs::read_to_string(published.path.join("usr/text")).unwrap();
+            assert_eq!(text, format!("text {number}"));
+            settle(&bench.store);
+        }
+        // What a dead process left there is swept as elsewhere.
+        fs::create_dir_all(at.join(".staging/publish-dead/root")).unwrap();
+        rootbuild_cache::Store::open(bench.store.dir()).unwrap();
+        let left: Vec<_> = fs::read_dir(at.join(".staging")).unwrap().flatten().collect();
+        assert!(left.is_empty(), "{left:?}");
+    }));
+    assert!(run("umount", &["-l"]));
+    if let Err(panic) = done {
+        std::panic::resume_unwind(panic);
+    }
 }

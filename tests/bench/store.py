@@ -108,6 +108,8 @@ class Bed:
         repository = self.path("ostree")
         if not repository.exists():
             run(["ostree", f"--repo={repository}", "init", "--mode=bare"])
+            # What it makes is for this run only.
+            run(["ostree", f"--repo={repository}", "config", "set", "core.fsync", "false"])
             self.commit("root", self.source)
         return repository
 

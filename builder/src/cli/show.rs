@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use clap::Args;
 use rootbuild_cache::{Kind, Tree};
+use rootbuild_roots::checkout::Areas;
 use rootbuild_roots::scrub;
 use serde_json::{Value, json};
 
@@ -62,6 +63,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
                 "checkout": published.checkout.to_string_lossy(), "created": published.created,
                 "host": root.host.value, "entries": size.entries, "files": size.files, "bytes": size.bytes,
                 "layers": layers, "dropped": dropped,
+                "private": published.private.as_ref().map(|private| paths(private).collect::<Vec<_>>()),
         }))?;
         return Ok(exit::OK);
     }
@@ -78,6 +80,13 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
         size.files,
         indicatif::HumanBytes(size.bytes)
     );
+    if let Some(private) = &published.private {
+        let _ = writeln!(
+            text,
+            "private   {}; all else may be shared with other roots: keep it read-only to services",
+            paths(private).collect::<Vec<_>>().join(" ")
+        );
+    }
     let known = if layers.is_empty() { "    not known: another definition handed it over last" } else { "" };
     let _ = writeln!(text, "layers{known}");
     let standing_on = definition.parent(root);
@@ -123,6 +132,11 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
     }
     out::text(&text)?;
     Ok(exit::OK)
+}
+
+/// The private areas of a root, from its top.
+fn paths(private: &Areas) -> impl Iterator<Item = String> {
+    private.paths().map(|path| format!("/{}", String::from_utf8_lossy(path)))
 }
 
 /// How a layer came when its record was made.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use rootbuild_playbooks::run::Services;
 use rootbuild_roots::base::rpm::Bootstrap;
+use rootbuild_roots::checkout::Areas;
 use rootbuild_roots::sandbox::Network;
 
 use super::diagnostic::At;
@@ -163,6 +164,9 @@ pub struct Root {
     pub boot: bool,
     /// What `state: started` means in a root that isn't booted.
     pub services: Services,
+    /// With `checkout = "linked"` the parts of the root that its users may write in; the rest shares files with
+    /// other checkouts where the file system can't do better. `None`: every file is the root's own.
+    pub private: Option<Areas>,
     /// Where its name is written.
     pub span: At,
 }

@@ -386,6 +386,9 @@ impl Parser<'_> {
         let repos = validate::repositories(&fields, network.as_ref().map(|network| network.value), &repos);
         let boot = fields.bool("boot").unwrap_or(false);
         let services = fields.choice("services", &[("defer", Services::Defer), ("fail", Services::Fail)]);
+        let linked = fields.choice("checkout", &[("private", false), ("linked", true)]);
+        let private = fields.strings("private");
+        let private = validate::areas(&fields, linked.is_some_and(|linked| linked.value), private.as_deref());
         fields.finish(|_| None);
         Some(Root {
             name: name.to_owned(),
@@ -397,6 +400,7 @@ impl Parser<'_> {
             repos,
             boot,
             services: services.map_or(Services::default(), |services| services.value),
+            private,
             span,
         })
     }

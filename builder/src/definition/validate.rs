@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rootbuild_playbooks::toolchain::PINNED;
 use rootbuild_roots::base::{archive, repos};
+use rootbuild_roots::checkout::Areas;
 use rootbuild_roots::sandbox::Network;
 
 use super::diagnostic::{At, Problems};
@@ -83,6 +84,35 @@ pub(super) fn url(fields: &Fields<'_, '_>, key: &str, value: Option<&Located<Str
             Some("it begins with `http://`, `https://` or `file:///`".to_owned()),
         );
     }
+}
+
+/// The private areas of a root whose checkout is `linked`.
+pub(super) fn areas(
+    fields: &Fields<'_, '_>,
+    linked: bool,
+    private: Option<&[Located<String>]>,
+) -> Option<Areas> {
+    if fields.has("private") && !linked {
+        let message = format!("`private` in `{}` needs `checkout = \"linked\"`", fields.title);
+        fields.problem(
+            fields.place("private"),
+            message,
+            Some("without it all of the root is private".to_owned()),
+        );
+    }
+    let plain = |path: &str| {
+        path.strip_prefix('/').is_some_and(|rest| {
+            rest.trim_end_matches('/').split('/').all(|name| !matches!(name, "" | "." | ".."))
+        })
+    };
+    for path in private.into_iter().flatten().filter(|path| !plain(path)) {
+        let message = format!("`{}` in `private` of `{}` is no path in a root", path.value, fields.title);
+        let hint = "write it from the root's top: `/var/lib/app`; for all of the root leave out `checkout`";
+        fields.problem(path.span, message, Some(hint.to_owned()));
+    }
+    linked.then(|| {
+        private.map_or_else(Areas::default, |paths| Areas::new(paths.iter().map(|it| it.value.as_str())))
+    })
 }
 
 /// Checks the repositories that a root declares, and gives them as directories.

@@ -27,7 +27,7 @@ use rootbuild_cache::{Digest, Holder, LayerKey, Record, Store};
 use rootbuild_playbooks::inputs::Reader;
 use rootbuild_playbooks::trace::Launcher;
 use rootbuild_roots::base::Mirror;
-use rootbuild_roots::publish::{self, Prepared, Published};
+use rootbuild_roots::publish::{self, Prepared, Published, Wanted};
 use rootbuild_roots::{Cancel, Cancelled, Wait, working};
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::JoinSet;
@@ -235,9 +235,10 @@ impl Engine {
             engine.phase(&name, "checking out");
             let definition = &engine.definition.path;
             let prepared = engine.prepared().remove(&name);
-            let published = engine.waiting(&name, |wait| {
-                publish::publish_prepared(&engine.store, &name, &tree, definition, wait, prepared)
-            })?;
+            let private = engine.definition.root(&name).and_then(|root| root.private.as_ref());
+            let wanted = Wanted { tree: &tree, definition, private, prepared };
+            let published =
+                engine.waiting(&name, |wait| publish::publish_as(&engine.store, &name, wanted, wait))?;
             // What failed before is of no more use, but to who looks around in it.
             if !working::drop_failed(&engine.store, &name, definition)? {
                 let text = "the failed root is still looked around in, and stays".to_owned();
@@ -256,9 +257,10 @@ impl Engine {
     /// what its playbook begins with.
     fn prepare_checkout(&self, name: &str, parent: Digest) {
         let near = publish::current(&self.store, name).ok().flatten().map_or(parent, |it| it.tree);
+        let private = self.definition.root(name).and_then(|root| root.private.as_ref());
         let mut prepared = self.prepared();
         if !prepared.contains_key(name)
-            && let Some(begun) = publish::prepare(&self.store, name, &near)
+            && let Some(begun) = publish::prepare_as(&self.store, name, &near, private)
         {
             prepared.insert(name.to_owned(), begun);
         }

@@ -1,6 +1,6 @@
 //! Which files of a checkout are private, and which it shares with other checkouts.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -58,7 +58,8 @@ pub enum Sharing<'a> {
     /// Every inode is the checkout's own: reflinked where the file system can, else copied.
     Private,
     /// Files outside these parts are further names of inodes in the store's link farm, for users
-    /// who can't write there. Directories, links and devices, and files in these parts, are private.
+    /// who can't write there. Directories, links and devices are private, and so are files directly in the
+    /// root, in these parts, or with a name there.
     Linked(&'a Areas),
 }
 
@@ -119,6 +120,31 @@ impl Fresh {
     }
 }
 
+/// Which files of a tree may be shared.
+struct Shareable<'a> {
+    private: &'a Areas,
+    /// First names of files that have others where users can write.
+    exposed: HashSet<&'a [u8]>,
+}
+
+impl<'a> Shareable<'a> {
+    fn new(tree: &'a Tree, private: &'a Areas) -> Self {
+        let mut shareable = Self { private, exposed: HashSet::new() };
+        let link = |entry: &'a Entry| match &entry.kind {
+            Kind::Hardlink { target } if !shareable.contains(&entry.path) => Some(target.as_slice()),
+            _ => None,
+        };
+        shareable.exposed = tree.entries().iter().filter_map(link).collect();
+        shareable
+    }
+
+    /// Whether the file whose first name is `path` may be.
+    fn contains(&self, path: &[u8]) -> bool {
+        // The top directory itself can't be kept read-only without all that is below it.
+        path.contains(&b'/') && !self.private.contains(path) && !self.exposed.contains(path)
+    }
+}
+
 /// The link farm, for one checkout.
 pub(super) struct Farm {
     links: Links,
@@ -129,10 +155,11 @@ pub(super) struct Farm {
 }
 
 impl Farm {
-    /// For the files of `tree` outside `private`.
+    /// For the files of `tree` that may be shared.
     pub(super) fn new(store: &Store, tree: &Tree, private: &Areas) -> Result<Self, CheckoutError> {
+        let shareable = Shareable::new(tree, private);
         let shared = |(at, entry): (usize, &Entry)| match &entry.kind {
-            Kind::File { object, .. } if !private.contains(&entry.path) => {
+            Kind::File { object, .. } if shareable.contains(&entry.path) => {
                 Some((at, LinkName::new(object, &entry.meta, 0)))
             }
             _ => None,
@@ -167,7 +194,7 @@ impl Farm {
             Kind::File { object, .. } => Some(*object),
             _ => None,
         };
-        let entries = tree.entries();
+        let (entries, shareable) = (tree.entries(), Shareable::new(tree, private));
         let mut uses: HashMap<Digest, u32> =
             made.iter().filter_map(|at| Some((object(&entries[*at])?, 0))).collect();
         for found in entries.iter().filter_map(object) {
@@ -178,7 +205,7 @@ impl Farm {
         let name = |at: &usize| {
             let entry = &entries[*at];
             let object = object(entry).filter(|it| uses.get(it) == Some(&1))?;
-            (!private.contains(&entry.path)).then(|| (*at, LinkName::new(&object, &entry.meta, 0)))
+            shareable.contains(&entry.path).then(|| (*at, LinkName::new(&object, &entry.meta, 0)))
         };
         Self::of_names(store, made.iter().filter_map(name).collect())
     }

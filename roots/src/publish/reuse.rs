@@ -75,7 +75,7 @@ pub fn prepare_as(store: &Store, name: &str, near: &Digest, private: Option<&Are
     let cancel = Cancel::new();
     let (store, stop, private) = (store.clone(), cancel.clone(), private.cloned());
     let thread = std::thread::Builder::new().name("prepare".to_owned()).spawn(move || {
-        let staging = store.staging("prepare").ok()?;
+        let staging = store.checkout_staging("prepare").ok()?;
         let root = staging.path().join("root");
         DirBuilder::new().mode(0o700).create(&root).ok()?;
         let fresh =
@@ -99,7 +99,7 @@ pub(super) fn make(
     (private, prepared): (Option<&Areas>, Option<Prepared>),
     cancel: &Cancel,
 ) -> Result<Made, PublishError> {
-    let staging = store.staging("publish")?;
+    let staging = store.checkout_staging("publish")?;
     if let Some((fresh, known)) = reuse(store, place, current, (tree, private), &staging, cancel)? {
         return Ok(Made { staging, fresh, known });
     }

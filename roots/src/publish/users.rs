@@ -77,7 +77,7 @@ impl Users<'_> {
             }
         }
         let maps = fs::read(process.join("maps"))?;
-        Ok(contains(&maps, self.place) || maps.split(|byte| *byte == b'\n').any(|line| self.is_mapped(line)))
+        Ok(maps.split(|byte| *byte == b'\n').any(|line| self.is_mapped(line)))
     }
 
     /// Whether what a link of `/proc` leads to is in the directory.
@@ -102,13 +102,14 @@ impl Users<'_> {
         }
     }
 
-    /// Whether a line of `maps` is about a file with the inode number of one of ours. Devices have other
-    /// numbers there on some file systems.
+    /// Whether a line of `maps` is about a file in the directory, or one with the inode number of one of
+    /// ours. Devices have other numbers there on some file systems.
     fn is_mapped(&self, line: &[u8]) -> bool {
         let mut fields = line.split(|byte| *byte == b' ').filter(|it| !it.is_empty()).skip(4);
         let inode = fields.next().and_then(|it| std::str::from_utf8(it).ok()?.parse().ok());
-        fields.next().is_some_and(|path| path.starts_with(b"/"))
-            && inode.is_some_and(|inode: u64| self.inodes.contains(&inode) && self.may_be_ours(line))
+        let Some(path) = fields.next().filter(|path| path.starts_with(b"/")) else { return false };
+        contains(path, self.place)
+            || inode.is_some_and(|inode: u64| self.inodes.contains(&inode) && self.may_be_ours(line))
     }
 
     fn may_be_ours(&self, line: &[u8]) -> bool {
@@ -120,8 +121,7 @@ impl Users<'_> {
 }
 
 fn is_gone(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound
-        || error.raw_os_error() == Some(Errno::SRCH.raw_os_error())
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(Errno::SRCH.raw_os_error())
 }
 
 fn contains(text: &[u8], place: &[u8]) -> bool {

@@ -18,6 +18,7 @@ mod handoff;
 mod init;
 mod inputs;
 mod interrupted;
+mod linked;
 mod lock;
 mod names;
 mod real_el7;
