@@ -144,7 +144,14 @@ impl<'a> Check<'a> {
     }
 
     /// Tells what is wrong with `path`, which is in the store.
-    pub fn found(&self, severity: Severity, kind: Kind, path: &Path, what: impl Into<String>, remedy: Remedy) {
+    pub fn found(
+        &self,
+        severity: Severity,
+        kind: Kind,
+        path: &Path,
+        what: impl Into<String>,
+        remedy: Remedy,
+    ) {
         let path = path.strip_prefix(self.store.dir()).unwrap_or(path).to_owned();
         let finding = Finding { severity, kind, path, what: what.into(), remedy };
         self.findings.lock().unwrap_or_else(PoisonError::into_inner).push(finding);
@@ -178,7 +185,8 @@ impl<'a> Check<'a> {
     pub fn json<T: serde::de::DeserializeOwned>(&self, path: &Path) -> Option<T> {
         let bytes = self.read(path)?;
         let read = serde_json::from_slice(&bytes);
-        read.inspect_err(|error| self.damaged(Kind::Malformed, path, format!("it makes no sense: {error}"))).ok()
+        read.inspect_err(|error| self.damaged(Kind::Malformed, path, format!("it makes no sense: {error}")))
+            .ok()
     }
 
     /// Whether a tree is there.

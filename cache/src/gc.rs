@@ -23,8 +23,8 @@ use crate::digest::Digest;
 use crate::usage::Usage;
 
 pub use plan::{Candidate, Decision, plan};
-pub(crate) use records::{digests, names};
 pub use records::{Layers, record_items};
+pub(crate) use records::{digests, names};
 pub use sweep::{Collection, Telling, collect};
 
 /// What unused things may at most be old, unless the policy says otherwise.

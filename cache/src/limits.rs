@@ -118,7 +118,8 @@ impl Limit {
     #[must_use]
     pub fn shown(self, value: u64) -> String {
         let units = [("T", 40), ("G", 30), ("M", 20), ("K", 10)];
-        let unit = units.iter().find(|(_, bits)| self.is_bytes() && value > 0 && value % (1 << bits) == 0);
+        let unit =
+            units.iter().find(|(_, bits)| self.is_bytes() && value > 0 && value.is_multiple_of(1 << bits));
         match unit {
             Some((unit, bits)) => format!("{}{unit}", value >> bits),
             None => value.to_string(),

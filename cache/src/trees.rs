@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use crate::digest::Digest;
 use crate::durable;
 use crate::error::{Error, Result};
+use crate::lease::Gate;
 use crate::objects::by_digest;
 use crate::store::{Store, make_directory};
-use crate::lease::Gate;
 use crate::tree::{Kind, Tree};
 
 impl Store {

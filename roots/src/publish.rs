@@ -483,7 +483,8 @@ fn remove_older(
         };
         // The directory first: while the others are there, they will be found again.
         let checkout = place.checkout(number);
-        let moved = fs::rename(&checkout, trash.path().join(number.to_string())).map_err(|error| (checkout, error));
+        let moved =
+            fs::rename(&checkout, trash.path().join(number.to_string())).map_err(|error| (checkout, error));
         let rest = [place.json(number), place.index(number), lock_file];
         let rest = rest.map(|path| fs::remove_file(&path).map_err(|error| (path, error)));
         for (path, error) in std::iter::once(moved).chain(rest).filter_map(Result::err) {

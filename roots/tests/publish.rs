@@ -333,7 +333,7 @@ fn checkouts_may_be_on_another_file_system_than_the_rest_of_the_store() {
         }
         // What a dead process left there is swept as elsewhere.
         fs::create_dir_all(at.join(".staging/publish-dead/root")).unwrap();
-        rootbuild_cache::Store::open(bench.store.dir()).unwrap();
+        Store::open(bench.store.dir()).unwrap();
         let left: Vec<_> = fs::read_dir(at.join(".staging")).unwrap().flatten().collect();
         assert!(left.is_empty(), "{left:?}");
     }));

@@ -224,9 +224,9 @@ impl<'s> Ledger<'s> {
         for shard in &self.objects.0 {
             for held in shard.lock().unwrap_or_else(PoisonError::into_inner).values() {
                 if held.by == 0 && !held.is_new {
-                    objects.0 += held.usage()
+                    objects.0 += held.usage();
                 } else {
-                    objects.1 += held.usage()
+                    objects.1 += held.usage();
                 }
             }
         }
@@ -272,7 +272,7 @@ pub(crate) fn list(store: &Store, kind: &str, visit: impl Fn(Digest, &fs::Metada
             let Some(digest) = digest else { continue };
             match entry.metadata() {
                 Ok(found) if found.is_file() && by_digest(&dir, &digest) == entry.path() => {
-                    visit(digest, &found)
+                    visit(digest, &found);
                 }
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}

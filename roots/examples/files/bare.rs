@@ -90,24 +90,24 @@ fn fill(how: &str, from: &OwnedFd, to: &OwnedFd, directory: &Directory) -> rusti
             let source =
                 rustix::fs::openat(&from, name.as_os_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
             let file = rustix::fs::openat(&to, name.as_os_str(), flags, Mode::from_raw_mode(0o600))?;
-            contents(how, source.into(), &file, meta.len())?;
+            contents(how, &source.into(), &file, meta.len())?;
             finish(&file, meta)?;
         }
     }
     finish(&to, &directory.meta)
 }
 
-fn contents(how: &str, source: File, target: &OwnedFd, length: u64) -> rustix::io::Result<()> {
+fn contents(how: &str, source: &File, target: &OwnedFd, length: u64) -> rustix::io::Result<()> {
     if length == 0 {
         return Ok(());
     }
     if how == "clones" {
-        return rustix::fs::ioctl_ficlone(target, &source);
+        return rustix::fs::ioctl_ficlone(target, source);
     }
     let mut left = length;
     let mut buffer = vec![0; usize::try_from(left.min(1 << 20)).unwrap_or(1 << 20)];
     while left > 0 {
-        let got = rustix::io::read(&source, &mut buffer)?;
+        let got = rustix::io::read(source, &mut buffer)?;
         if got == 0 {
             return Ok(());
         }

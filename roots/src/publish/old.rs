@@ -72,7 +72,7 @@ fn item<'a>(store: &Store, name: &str, number: u64) -> Result<Item<'a>, PublishE
             Some(why) => Standing::Needed(why),
             None => Standing::Useless("there are newer generations".to_owned()),
         },
-        remove: Box::new(move |trash| Ok(remove(&store, &name, number, trash)?)),
+        remove: Box::new(move |trash| remove(&store, &name, number, trash)),
     })
 }
 

@@ -34,7 +34,7 @@ fn fill(root: &Path, salt: &str) {
     symlink("/etc/passwd", root.join("b/link")).unwrap();
     for (name, kind) in [("b/fifo", FileType::Fifo), ("b/device", FileType::CharacterDevice)] {
         let device = rustix::fs::makedev(1, 3);
-        rustix::fs::mknodat(CWD, &root.join(name), kind, Mode::from_raw_mode(0o622), device).unwrap();
+        rustix::fs::mknodat(CWD, root.join(name), kind, Mode::from_raw_mode(0o622), device).unwrap();
     }
 }
 

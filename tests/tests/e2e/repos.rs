@@ -90,7 +90,7 @@ fn a_root_reaches_declared_repositories_and_nothing_else() {
     // All of it again, and nothing is asked of the network; what journals answer for is told like it.
     let again = ["provision", "--json", "--offline", "--no-replay", "--rebuild", "el7-repos:site.yml"];
     let offline = project.rootbuild(&[&again[..], &["el7-repos"]].concat()).expect(0);
-    let tree = |ran: &rootbuild_tests::Ran| ran.json()["roots"][0]["layers"][1]["tree"].clone();
+    let tree = |ran: &Ran| ran.json()["roots"][0]["layers"][1]["tree"].clone();
     assert_eq!(statuses(&offline)[1], "built");
     assert_eq!(tree(&offline), tree(&first));
     assert_eq!(facts(&project, "el7-repos"), fetched);

@@ -34,7 +34,7 @@ pub fn fuzz(data: &[u8]) {
         name: "fuzz".to_owned(),
         file: dir.path().join("archive"),
         sha256: None,
-        strip_components: u32::from(data.len() % 7 == 0),
+        strip_components: u32::from(data.len().is_multiple_of(7)),
         devices: false,
         limits: Some(limits),
         keyed: Keyed::default(),
