@@ -201,7 +201,9 @@ pub fn record(store: &Store, definition: &Path, reports: &[&RootReport]) -> Resu
     let number = known.last().map_or(1, |last| last + 1);
     let generation = Generation { schema: SCHEMA, definition: definition.to_owned(), created: now, roots };
     let text = serde_json::to_vec_pretty(&generation).expect("a generation is plain data");
-    durable::write_atomic(&dir.join(format!("{number}.json")), &text, 0o644)?;
+    let file = dir.join(format!("{number}.json"));
+    durable::sweep_beside(&file);
+    durable::write_atomic(&file, &text, 0o644)?;
     for old in known.iter().take((known.len() + 1).saturating_sub(KEPT)) {
         let _ = fs::remove_file(dir.join(format!("{old}.json")));
     }

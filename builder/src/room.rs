@@ -19,8 +19,8 @@ const OFTEN: Duration = Duration::from_millis(250);
 /// Stops what a command does once less is free than has to stay free.
 #[derive(Debug)]
 pub struct Watch {
-    _stop: Sender<()>,
-    _thread: Option<JoinHandle<()>>,
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
     found: Arc<OnceLock<Error>>,
 }
 
@@ -40,13 +40,23 @@ impl Watch {
                 }
             }
         });
-        Self { _stop: stop, _thread: thread.ok(), found }
+        Self { stop: Some(stop), thread: thread.ok(), found }
     }
 
     /// Why the command was stopped, if it was.
     #[must_use]
     pub fn ended(&self) -> Option<Error> {
         self.found.get().and_then(no_room)
+    }
+}
+
+impl Drop for Watch {
+    /// Waits for the thread: it holds the store, which cleans up after itself when the last one lets go.
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,6 +37,22 @@ pub fn replace_symlink(path: &Path, target: &Path) -> Result<()> {
         let _ = fs::remove_file(&temporary);
     }
     done
+}
+
+/// Removes what killed processes left beside `path`, which was to take its place: for who keeps everybody else from
+/// replacing `path` meanwhile. That nothing could be removed is only logged.
+pub fn sweep_beside(path: &Path) {
+    let Some(name) = path.file_name() else { return };
+    for entry in fs::read_dir(parent(path)).into_iter().flatten().flatten() {
+        let found = entry.file_name();
+        let rest = found.as_bytes().strip_prefix(b".").and_then(|rest| rest.strip_prefix(name.as_bytes()));
+        let id = rest.and_then(|rest| rest.strip_prefix(b"."));
+        if id.is_some_and(|id| id.len() == UNIQUE && id.iter().all(u8::is_ascii_hexdigit))
+            && let Err(error) = fs::remove_file(entry.path())
+        {
+            tracing::warn!(path = %entry.path().display(), %error, "left behind");
+        }
+    }
 }
 
 /// Renames `from` to `to`, replacing what is there if `rename(2)` can, and makes that durable in
@@ -106,6 +123,9 @@ fn beside(path: &Path) -> std::path::PathBuf {
     path.with_file_name(name)
 }
 
+/// How long what [`unique`] makes up is.
+const UNIQUE: usize = 16;
+
 /// Sixteen hex digits that no other thread or process is likely to have.
 pub(crate) fn unique() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -127,6 +147,22 @@ mod tests {
             .collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn what_was_left_beside_a_name_goes_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let id = unique();
+        let others =
+            ["name".to_owned(), format!(".name2.{id}"), format!(".name.{id}0"), ".name.x".to_owned()];
+        for name in others.iter().chain([&format!(".name.{id}")]) {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        std::os::unix::fs::symlink("nowhere", dir.path().join(format!(".name.{}", unique()))).unwrap();
+        sweep_beside(&dir.path().join("name"));
+        let mut others = others.to_vec();
+        others.sort();
+        assert_eq!(names(dir.path()), others);
     }
 
     #[test]

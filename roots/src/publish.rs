@@ -356,6 +356,8 @@ pub fn publish_as<'a>(
     let lock: Result<_, PublishError> =
         wait.lock(store, &format!("publish-{name}"), &format!("publishing {name}"));
     let _lock = lock?;
+    // Nobody else publishes under this name just now.
+    durable::sweep_beside(&place.link);
     let mut current = place.current()?;
     // JSON can't hold any path: one that it can't is one that isn't there.
     let definition = PathBuf::from(definition.to_string_lossy().into_owned());

@@ -29,7 +29,7 @@ fn an_error_is_told_with_its_causes_and_a_hint() {
     insta::assert_snapshot!(plain(&Report::from(disk_full())), @r"
     error: can't write `/store/objects/ab`
     caused by: no space left on device
-    hint: free some space, or name a store on a larger file system with `--store`
+    hint: free some space (`rootbuild cache gc`), or name a store on a larger file system with `--store`
     ");
 }
 
