@@ -84,11 +84,9 @@ fn index(check: &Check<'_>, path: &Path, place: &Place, number: u64) {
         bytes.split_last_chunk::<32>().is_some_and(|(rest, digest)| Digest::of(rest).as_bytes() == digest);
     // Removed meanwhile, or written in another form.
     if !good && path.exists() && place.checkout(number).exists() {
-        check.damaged(
-            Kind::Content,
-            path,
-            "the index of a checkout isn't whole: the next one is written anew",
-        );
+        // It is only there to save time, so nobody waits until it is on disk.
+        let what = "the index of a checkout isn't whole: the next one is written anew";
+        check.found(Severity::Note, Kind::Leftover, path, what, Remedy::Nothing);
     }
 }
 

@@ -110,7 +110,11 @@ impl Index {
         }
         let digest = Digest::of(&bytes);
         bytes.extend_from_slice(digest.as_bytes());
-        fs::write(path, bytes)
+        let written = fs::write(path, bytes);
+        if written.is_err() {
+            let _ = fs::remove_file(path);
+        }
+        written
     }
 
     /// The index of a checkout of `tree`; `None` where there is none, or no whole one.
