@@ -123,7 +123,7 @@ def bed(kind: str) -> Iterator[Bed]:
     image, at = TARGET / f"bench-{kind}.img", TARGET / f"bench-{kind}"
     at.mkdir(parents=True, exist_ok=True)
     image.unlink(missing_ok=True)
-    run(["truncate", "--size", "12G", image])
+    run(["truncate", "--size", "24G", image])
     # ext4 has its journal, as on a host, and writes its tables now and not beside the measuring.
     options = {"ext4": ["-E", "lazy_itable_init=0,lazy_journal_init=0"]}.get(kind, [])
     run([f"mkfs.{kind}", "-q", *options, image])
