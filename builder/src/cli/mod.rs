@@ -165,6 +165,12 @@ pub fn asked_for<'a>(
     Ok(roots)
 }
 
+/// What is told of a root that doesn't stand yet.
+pub fn not_provisioned(root: &crate::definition::Root) -> Report {
+    Report::failed(format!("root `{}` isn't provisioned yet", root.name))
+        .hint(format!("run `rootbuild provision {}`", root.name))
+}
+
 /// The root as it stands, unless its name belongs to another definition on this store: that is an error, as
 /// it is for a provision.
 pub fn standing(

@@ -49,10 +49,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
     let root = super::one_root(&definition, &arguments.root)?;
     super::require_root("rootbuild sbom")?;
     let seconds = seconds()?;
-    let not_yet = || {
-        Report::failed(format!("root `{}` isn't provisioned yet", root.name))
-            .hint(format!("run `rootbuild provision {}`", root.name))
-    };
+    let not_yet = || super::not_provisioned(root);
     // Looking for a root makes no store.
     global.store_read_only()?.ok_or_else(not_yet)?;
     let store = global.store()?;

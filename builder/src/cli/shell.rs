@@ -40,10 +40,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
     let root = super::one_root(&definition, &arguments.root)?;
     super::require_root("rootbuild shell")?;
     // Looking for a root makes no store.
-    global.store_read_only()?.ok_or_else(|| {
-        Report::failed(format!("root `{}` isn't provisioned yet", root.name))
-            .hint(format!("run `rootbuild provision {}`", root.name))
-    })?;
+    global.store_read_only()?.ok_or_else(|| super::not_provisioned(root))?;
     let store = global.store()?;
     let standing = super::standing(&store, &definition, root)?;
     let staging = store.trash("shell")?;
@@ -61,10 +58,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
         })?;
         failed.mount().clone()
     } else {
-        let published = standing.ok_or_else(|| {
-            Report::failed(format!("root `{}` isn't provisioned yet", root.name))
-                .hint(format!("run `rootbuild provision {}`", root.name))
-        })?;
+        let published = standing.ok_or_else(|| super::not_provisioned(root))?;
         _lease = publish::lease(&store, &published)?;
         let (upper, work) = (staging.path().join("upper"), staging.path().join("work"));
         for dir in [&upper, &work] {

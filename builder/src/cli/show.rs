@@ -25,10 +25,7 @@ pub struct Arguments {
 pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
     let definition = global.definition()?;
     let root = super::one_root(&definition, &arguments.root)?;
-    let not_yet = || {
-        Report::failed(format!("root `{}` isn't provisioned yet", root.name))
-            .hint(format!("run `rootbuild provision {}`", root.name))
-    };
+    let not_yet = || super::not_provisioned(root);
     let store = global.store_read_only()?.ok_or_else(not_yet)?;
     let published = super::standing(&store, &definition, root)?.ok_or_else(not_yet)?;
     let made_of = generation::newest(&store, &definition.path)

@@ -26,47 +26,51 @@ pub(super) type Sizes = HashMap<Digest, u64>;
 pub(super) fn check(check: &Check<'_>) -> Result<Sizes> {
     let dir = check.store.dir().join("objects");
     let sizes = Mutex::new(Sizes::new());
-    check.names(&dir).par_iter().for_each(|fan| {
+    each(check, &dir, |path, digest| {
+        let found = match path.symlink_metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) => return check.damaged(Kind::Unreadable, path, error.to_string()),
+            Ok(found) if !found.is_file() => return check.damaged(Kind::Content, path, "it is no file"),
+            Ok(found) => found,
+        };
+        let good = check.quick
+            || match hash(path) {
+                Ok(read) if read == digest => true,
+                Ok(_) => {
+                    check.damaged(Kind::Content, path, "its content isn't what its name says");
+                    false
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+                Err(error) => {
+                    check.damaged(Kind::Unreadable, path, error.to_string());
+                    false
+                }
+            };
+        if good {
+            sizes.lock().unwrap_or_else(PoisonError::into_inner).insert(digest, found.len());
+        }
+    });
+    Ok(sizes.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Looks at everything below `dir` that is named by a digest; what has another name is unknown.
+pub(super) fn each(check: &Check<'_>, dir: &Path, look: impl Fn(&Path, Digest) + Sync) {
+    check.names(dir).par_iter().for_each(|fan| {
         let Some(first) = fan_name(fan) else { return check.unknown(fan) };
         for path in check.names(fan) {
-            let digest: Option<Digest> =
-                path.file_name().and_then(|name| format!("b3:{first}{}", name.to_str()?).parse().ok());
-            let Some(digest) = digest else {
+            let Some(digest) = digest_of(first, &path) else {
                 check.unknown(&path);
                 continue;
             };
             check.looked();
-            let found = match path.symlink_metadata() {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => {
-                    check.damaged(Kind::Unreadable, &path, error.to_string());
-                    continue;
-                }
-                Ok(found) if !found.is_file() => {
-                    check.damaged(Kind::Content, &path, "it is no file");
-                    continue;
-                }
-                Ok(found) => found,
-            };
-            let good = check.quick
-                || match hash(&path) {
-                    Ok(read) if read == digest => true,
-                    Ok(_) => {
-                        check.damaged(Kind::Content, &path, "its content isn't what its name says");
-                        false
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-                    Err(error) => {
-                        check.damaged(Kind::Unreadable, &path, error.to_string());
-                        false
-                    }
-                };
-            if good {
-                sizes.lock().unwrap_or_else(PoisonError::into_inner).insert(digest, found.len());
-            }
+            look(&path, digest);
         }
     });
-    Ok(sizes.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// The digest that `path`, in the directory `first` of many, is named by.
+pub(super) fn digest_of(first: &str, path: &Path) -> Option<Digest> {
+    path.file_name().and_then(|name| format!("b3:{first}{}", name.to_str()?).parse().ok())
 }
 
 /// The two digits that a directory of many is named by.

@@ -1,8 +1,6 @@
 //! Every tree, and every name of one: records, pins, references.
 
-use rayon::prelude::*;
-
-use super::objects::{Sizes, fan_name};
+use super::objects::{Sizes, digest_of, each, fan_name};
 use super::{Check, Kind, Remedy, Severity};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -17,30 +15,18 @@ const NAMED: usize = 3;
 
 pub(super) fn check(check: &Check<'_>, sizes: &Sizes) -> Result<()> {
     let dir = check.store.dir().join("trees");
-    check.names(&dir).par_iter().for_each(|fan| {
-        let Some(first) = fan_name(fan) else { return check.unknown(fan) };
-        for path in check.names(fan) {
-            let digest: Option<Digest> =
-                path.file_name().and_then(|name| format!("b3:{first}{}", name.to_str()?).parse().ok());
-            let Some(digest) = digest else {
-                check.unknown(&path);
-                continue;
-            };
-            check.looked();
-            match check.store.checked_tree(&digest) {
-                Ok(tree) => contents(check, sizes, &digest, &tree),
-                Err(Error::Missing { what }) if path.exists() => {
-                    check.damaged(Kind::Tree, &path, format!("{what}, over which it is stored"));
-                }
-                Err(Error::Missing { .. }) => {}
-                Err(Error::Format { found, .. }) => {
-                    let what = format!("a tree of version {found}, which this version doesn't know");
-                    check.found(Severity::Unknown, Kind::Unknown, &path, what, Remedy::Nothing);
-                }
-                Err(Error::Io { source, .. }) => check.damaged(Kind::Unreadable, &path, source.to_string()),
-                Err(error) => check.damaged(Kind::Tree, &path, error.to_string()),
-            }
+    each(check, &dir, |path, digest| match check.store.checked_tree(&digest) {
+        Ok(tree) => contents(check, sizes, &digest, &tree),
+        Err(Error::Missing { what }) if path.exists() => {
+            check.damaged(Kind::Tree, path, format!("{what}, over which it is stored"));
         }
+        Err(Error::Missing { .. }) => {}
+        Err(Error::Format { found, .. }) => {
+            let what = format!("a tree of version {found}, which this version doesn't know");
+            check.found(Severity::Unknown, Kind::Unknown, path, what, Remedy::Nothing);
+        }
+        Err(Error::Io { source, .. }) => check.damaged(Kind::Unreadable, path, source.to_string()),
+        Err(error) => check.damaged(Kind::Tree, path, error.to_string()),
     });
     Ok(())
 }
@@ -89,9 +75,7 @@ pub(super) fn records(check: &Check<'_>) -> Result<()> {
             continue;
         };
         for dir in check.names(&fan) {
-            let key: Option<Digest> =
-                dir.file_name().and_then(|name| format!("b3:{first}{}", name.to_str()?).parse().ok());
-            match key {
+            match digest_of(first, &dir) {
                 Some(key) => records_of(check, &dir, &LayerKey(key))?,
                 None => check.unknown(&dir),
             }
