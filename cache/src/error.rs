@@ -61,7 +61,7 @@ pub enum Error {
     },
     /// Less of the store's file system is free than has to stay free.
     #[error(
-        "only {} are free on the file system of `{}`, and {} ({floor}) have to stay free",
+        "too little space: only {} are free on the file system of `{}`, and {} ({floor}) have to stay free",
         crate::space::size(*free),
         path.display(),
         crate::space::size(*least)

@@ -173,9 +173,10 @@ fn store_hint(error: &StoreError) -> Option<String> {
         StoreError::LockTimeout { holder, .. } if *holder != 0 => {
             Some(format!("`ps -fp {holder}` shows who holds it; a longer `--lock-timeout` waits for it"))
         }
-        StoreError::NoRoom { .. } => {
-            Some("`rootbuild cache gc` makes room; `--min-free` sets another floor".to_owned())
-        }
+        StoreError::NoRoom { .. } => Some(
+            "remove something there, with `rootbuild cache gc` or by hand; `--min-free` sets another floor"
+                .to_owned(),
+        ),
         _ => None,
     }
 }

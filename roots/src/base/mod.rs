@@ -17,6 +17,7 @@ pub mod debian;
 mod fetch;
 pub mod holdings;
 mod inroot;
+mod lock_file;
 mod mirror;
 pub mod repos;
 pub mod rpm;

@@ -2,14 +2,13 @@
 //! whether it answers its definition is `stale.rs`' business, writing it anew `relock.rs`'.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::super::BaseError;
+use super::super::lock_file::{self, Wrong};
 use super::super::rpm::{download, lock};
-use super::super::{BaseError, Place};
 use super::DebianBase;
 
 /// The format that this version writes and knows.
@@ -17,14 +16,6 @@ const VERSION: u32 = 1;
 
 /// What stands in `family`, so that nobody takes a lock of RPM packages for one of these.
 const FAMILY: &str = "debian";
-
-/// What stands at the top of the file.
-const HEADER: &str = "\
-# Written by rootbuild: the exact packages of a base. Keep it with the definition.
-# `rootbuild lock BASE` writes it anew where the definition asks for something else; packages move only with
-# `rootbuild lock BASE --update PACKAGE`.
-
-";
 
 /// A lock file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,33 +114,12 @@ impl Lock {
 
     /// Reads a lock file and its bytes; `None` where there is none.
     pub(super) fn read(path: &Path) -> Result<Option<(Self, Vec<u8>)>, BaseError> {
-        let bytes = match fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(BaseError::file(path, format!("can't read the lock file: {error}"))),
-        };
-        let lock = parse(&String::from_utf8_lossy(&bytes)).map_err(|(line, message)| {
-            BaseError::Definition {
-            place: Place { file: path.to_owned(), line },
-            message,
-            hint: Some(
-                "restore it from version control, or take what the archive has now: `rootbuild lock --update`"
-                    .to_owned(),
-            ),
-        }
-        })?;
-        Ok(Some((lock, bytes)))
-    }
-
-    /// The file's text.
-    pub(super) fn text(&self) -> Result<String, toml::ser::Error> {
-        Ok(format!("{HEADER}{}", toml::to_string_pretty(self)?))
+        lock_file::read(path, "the archive has", parse)
     }
 
     /// Writes the file, all of it or nothing.
     pub(super) fn write(&self, path: &Path) -> Result<(), BaseError> {
-        let text = self.text().map_err(|error| BaseError::io("write", path)(io::Error::other(error)))?;
-        lock::write(path, &text)
+        lock_file::write(path, self)
     }
 
     /// Whether both would be installed the same way from the same places: when the archive was published last is
@@ -244,28 +214,17 @@ impl Repo {
 }
 
 /// Reads a lock's text; else the line (from 1; 0: the whole) and what is wrong there.
-fn parse(text: &str) -> Result<Lock, (usize, String)> {
-    let wrong = |error: &toml::de::Error| {
-        let line = error.span().map_or(0, |span| text[..span.start].matches('\n').count() + 1);
-        (line, format!("this is no lock file: {}", error.message()))
-    };
+fn parse(text: &str) -> Result<Lock, Wrong> {
+    let wrong = |error: &toml::de::Error| lock_file::no_lock(text, error);
     let head = toml::from_str::<Head>(text).map_err(|error| wrong(&error))?;
-    let at = |start: &str| text.lines().position(|line| line.starts_with(start)).map_or(0, |index| index + 1);
     if head.family.as_deref() != Some(FAMILY) {
-        return Err((at("family"), "this is no lock file of a Debian base".to_owned()));
+        return Err((lock_file::line_of(text, "family"), "this is no lock file of a Debian base".to_owned()));
     }
     if head.version != VERSION {
-        let message = format!(
-            "the lock file has version {}, which is newer than this rootbuild: it knows {VERSION}",
-            head.version
-        );
-        return Err((at("version"), message));
+        return Err(lock_file::newer(text, head.version, VERSION));
     }
     let lock = toml::from_str::<Lock>(text).map_err(|error| wrong(&error))?;
-    let line = |table: &str, index: usize| {
-        let mut blocks = text.lines().enumerate().filter(|(_, line)| line.trim() == table);
-        blocks.nth(index).map_or(0, |(line, _)| line + 1)
-    };
+    let line = |header: &str, index: usize| lock_file::table(text, header, index);
     for (index, repo) in lock.repos.iter().enumerate() {
         if let Some(problem) = repo.strange() {
             let id = repo.id.escape_debug();

@@ -2,14 +2,12 @@
 //! answers its definition is `stale.rs`' business, writing it anew `relock.rs`'.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::{BaseError, Place};
+use super::super::BaseError;
+use super::super::lock_file::{self, Wrong};
 use super::repo_file::{Repo, Source};
 use super::resolve::{Package, Resolution, ResolvedRepo};
 use super::{RpmBase, keys};
@@ -17,14 +15,6 @@ use super::{RpmBase, keys};
 /// The format that this version writes. It knows version 1, which had no source packages, as far as it
 /// takes to write it anew with the same packages.
 pub(super) const VERSION: u32 = 2;
-
-/// What stands at the top of the file.
-const HEADER: &str = "\
-# Written by rootbuild: the exact packages of a base. Keep it with the definition.
-# `rootbuild lock BASE` writes it anew where the definition asks for something else; packages move only with
-# `rootbuild lock BASE --update PACKAGE`.
-
-";
 
 /// A lock file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,32 +131,12 @@ impl Lock {
 
     /// Reads a lock file and its bytes; `None` where there is none.
     pub(super) fn read(path: &Path) -> Result<Option<(Self, Vec<u8>)>, BaseError> {
-        let bytes = match fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(BaseError::file(path, format!("can't read the lock file: {error}"))),
-        };
-        let text = String::from_utf8_lossy(&bytes);
-        let lock = parse(&text).map_err(|(line, message)| BaseError::Definition {
-            place: Place { file: path.to_owned(), line },
-            message,
-            hint: Some(
-                "restore it from version control, or take what the repositories have now: `rootbuild lock --update`"
-                    .to_owned(),
-            ),
-        })?;
-        Ok(Some((lock, bytes)))
-    }
-
-    /// The file's text.
-    fn text(&self) -> Result<String, toml::ser::Error> {
-        Ok(format!("{HEADER}{}", toml::to_string_pretty(self)?))
+        lock_file::read(path, "the repositories have", parse)
     }
 
     /// Writes the file, all of it or nothing.
     pub(super) fn write(&self, path: &Path) -> Result<(), BaseError> {
-        let text = self.text().map_err(|error| BaseError::io("write", path)(io::Error::other(error)))?;
-        write(path, &text)
+        lock_file::write(path, self)
     }
 
     /// What to install. `repos` are the definition's, which the lock was checked against.
@@ -204,43 +174,15 @@ impl Lock {
     }
 }
 
-/// Writes a lock file, all of it or nothing.
-pub(in super::super) fn write(path: &Path, text: &str) -> Result<(), BaseError> {
-    // A link to a lock that projects share stays one.
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let dir = target.parent().unwrap_or(Path::new("."));
-    let write = || -> io::Result<()> {
-        let mut file = tempfile::Builder::new().prefix(".rootbuild-lock-").tempfile_in(dir)?;
-        file.write_all(text.as_bytes())?;
-        as_before(file.as_file(), &target, dir)?;
-        file.as_file().sync_all()?;
-        file.persist(&target).map_err(|error| error.error)?;
-        File::open(dir)?.sync_all()
-    };
-    write().map_err(BaseError::io("write the lock file", path))
-}
-
 /// Reads a lock's text; else the line (from 1; 0: the whole) and what is wrong there.
-fn parse(text: &str) -> Result<Lock, (usize, String)> {
-    let wrong = |error: &toml::de::Error| {
-        let line = error.span().map_or(0, |span| text[..span.start].matches('\n').count() + 1);
-        (line, format!("this is no lock file: {}", error.message()))
-    };
+fn parse(text: &str) -> Result<Lock, Wrong> {
+    let wrong = |error: &toml::de::Error| lock_file::no_lock(text, error);
     let lock = match toml::from_str::<Head>(text).map_err(|error| wrong(&error))?.version {
         VERSION => toml::from_str::<Lock>(text).map_err(|error| wrong(&error))?,
         1 => Lock::from(toml::from_str::<Version1>(text).map_err(|error| wrong(&error))?),
-        version => {
-            let line = text.lines().position(|line| line.starts_with("version")).map_or(0, |index| index + 1);
-            let message = format!(
-                "the lock file has version {version}, which is newer than this rootbuild: it knows {VERSION}"
-            );
-            return Err((line, message));
-        }
+        version => return Err(lock_file::newer(text, version, VERSION)),
     };
-    let line = |index: usize| {
-        let mut blocks = text.lines().enumerate().filter(|(_, line)| line.trim() == "[[package]]");
-        blocks.nth(index).map_or(0, |(line, _)| line + 1)
-    };
+    let line = |index: usize| lock_file::table(text, "[[package]]", index);
     let mut seen = BTreeMap::new();
     for (index, locked) in lock.packages.iter().enumerate() {
         let (name, LockedPackage { evr, arch, repo, .. }) = (&locked.name, locked);
@@ -259,18 +201,6 @@ fn parse(text: &str) -> Result<Lock, (usize, String)> {
         }
     }
     Ok(lock)
-}
-
-/// Gives a new file the owner and permissions of the one that it replaces, else the owner of its directory:
-/// who runs `sudo rootbuild` wants to go on editing his project.
-fn as_before(file: &File, target: &Path, dir: &Path) -> io::Result<()> {
-    let before = fs::metadata(target);
-    let mode = before.as_ref().map_or(0o644, |data| data.mode() & 0o777);
-    if rustix::process::geteuid().is_root() {
-        let like = before.or_else(|_| fs::metadata(dir))?;
-        std::os::unix::fs::fchown(file, Some(like.uid()), Some(like.gid()))?;
-    }
-    file.set_permissions(fs::Permissions::from_mode(mode))
 }
 
 /// What the definition asks for.

@@ -1,3 +1,6 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
 use super::*;
 
 fn package(name: &str, evr: &str) -> LockedPackage {
@@ -40,7 +43,7 @@ fn wrong(text: &str) -> String {
 
 #[test]
 fn a_lock_is_text_that_people_and_diffs_can_read() {
-    insta::assert_snapshot!(lock().text().unwrap());
+    insta::assert_snapshot!(lock_file::text(&lock()).unwrap());
 }
 
 #[test]
@@ -51,7 +54,7 @@ fn what_is_written_reads_the_same() {
     lock().write(&path).unwrap();
     let (read, bytes) = Lock::read(&path).unwrap().unwrap();
     assert_eq!(read, lock());
-    assert_eq!(bytes, lock().text().unwrap().as_bytes());
+    assert_eq!(bytes, lock_file::text(&lock()).unwrap().as_bytes());
     let resolution = read.resolution(&[]);
     assert_eq!(resolution.packages[1].nevra(), "bind-32:9.11.4-26.P2.el7.x86_64");
     assert_eq!((resolution.packages[1].epoch, resolution.packages[0].epoch), (32, 0));
@@ -84,7 +87,7 @@ fn a_lock_of_version_1_is_read_for_its_packages() {
 
 #[test]
 fn what_is_wrong_with_a_lock_is_told_with_its_line() {
-    let good = lock().text().unwrap();
+    let good = lock_file::text(&lock()).unwrap();
     let lines = |text: &str| good[..good.find(text).unwrap()].matches('\n').count() + 1;
     let second = good.rfind("[[package]]").unwrap();
     let second = good[..second].matches('\n').count() + 1;
