@@ -17,6 +17,12 @@ fn is_root(test: &str) -> bool {
     root
 }
 
+/// `doctor --json` in a directory.
+fn doctor(dir: &Path) -> (Value, Option<i32>) {
+    let mut command = Command::new(PROGRAM);
+    told(&command.args(["doctor", "--json", "--store", "store"]).current_dir(dir).output().unwrap())
+}
+
 /// `doctor --json` in an empty directory, after a shell script in a mount namespace of its own.
 fn doctor_after(script: &str, dir: &Path) -> (Value, Option<i32>) {
     let output = Command::new("unshare")
@@ -28,6 +34,12 @@ fn doctor_after(script: &str, dir: &Path) -> (Value, Option<i32>) {
         .output()
         .unwrap();
     told(&output)
+}
+
+/// The same on a file system of its own; `None` where this test can't mount one.
+fn doctor_on_tmpfs(test: &str, options: &str) -> Option<(Value, Option<i32>)> {
+    let dir = is_root(test).then(|| tempfile::tempdir().unwrap())?;
+    Some(doctor_after(&format!("mount -t tmpfs -o {options} tmpfs . && cd \"$PWD\""), dir.path()))
 }
 
 fn told(output: &Output) -> (Value, Option<i32>) {
@@ -44,12 +56,7 @@ fn check<'a>(told: &'a Value, name: &str) -> &'a Value {
 #[test]
 fn every_check_is_told_as_json_and_missing_things_give_exit_code_1() {
     let dir = tempfile::tempdir().unwrap();
-    let output = Command::new(PROGRAM)
-        .args(["doctor", "--json", "--store", "store"])
-        .current_dir(dir.path())
-        .output()
-        .unwrap();
-    let (told, code) = told(&output);
+    let (told, code) = doctor(dir.path());
     let checks = told["checks"].as_array().unwrap();
     assert!(checks.len() > 15);
     for check in checks {
@@ -80,11 +87,8 @@ fn without_a_terminal_a_line_begins_with_a_plain_word() {
 
 #[test]
 fn a_store_on_a_small_file_system_is_told_before_it_is_full() {
-    if !is_root("a_store_on_a_small_file_system_is_told_before_it_is_full") {
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let (told, code) = doctor_after("mount -t tmpfs -o size=64m tmpfs . && cd \"$PWD\"", dir.path());
+    let test = "a_store_on_a_small_file_system_is_told_before_it_is_full";
+    let Some((told, code)) = doctor_on_tmpfs(test, "size=64m") else { return };
     let space = check(&told, "free space");
     assert_eq!(space["status"], "missing");
     assert!(space["hint"].as_str().unwrap().contains("--store"));
@@ -94,11 +98,8 @@ fn a_store_on_a_small_file_system_is_told_before_it_is_full() {
 
 #[test]
 fn a_store_that_can_not_be_written_is_missing() {
-    if !is_root("a_store_that_can_not_be_written_is_missing") {
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let (told, code) = doctor_after("mount -t tmpfs -o ro tmpfs . && cd \"$PWD\"", dir.path());
+    let test = "a_store_that_can_not_be_written_is_missing";
+    let Some((told, code)) = doctor_on_tmpfs(test, "ro") else { return };
     let store = check(&told, "store");
     assert_eq!(store["status"], "missing");
     assert!(store["detail"].as_str().unwrap().contains("read-only file system"), "{store}");
@@ -171,12 +172,7 @@ fn a_tool_is_missing_only_where_the_definition_needs_it() {
 fn a_broken_definition_is_told_and_the_machine_looked_at_all_the_same() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("rootbuild.toml"), "[root.a]\n").unwrap();
-    let output = Command::new(PROGRAM)
-        .args(["doctor", "--json", "--store", "store"])
-        .current_dir(dir.path())
-        .output()
-        .unwrap();
-    let (told, code) = told(&output);
+    let (told, code) = doctor(dir.path());
     assert_eq!(check(&told, "definition")["status"], "missing");
     assert_eq!(check(&told, "kernel")["status"], "ok");
     assert_eq!(code, Some(1));

@@ -6,7 +6,7 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use common::{Bench, overlay, privileged};
 use rootbuild_cache::{Kind, Store, Tree};
@@ -67,6 +67,14 @@ fn keepsakes(root: &Path) {
     }
 }
 
+/// A root that holds both.
+fn littered(bench: &Bench) -> PathBuf {
+    let root = bench.make_dir("root");
+    litter(&root);
+    keepsakes(&root);
+    root
+}
+
 fn assert_clean(tree: &Tree) {
     for gone in [
         "proc/x",
@@ -116,9 +124,7 @@ fn assert_clean(tree: &Tree) {
 #[test]
 fn a_plain_root_is_rid_of_litter_and_of_nothing_else() {
     let bench = Bench::new();
-    let root = bench.make_dir("root");
-    litter(&root);
-    keepsakes(&root);
+    let root = littered(&bench);
     fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
     scrub(&root).unwrap();
     let tree = capture_directory(&bench.store, &root, &Cancel::new()).unwrap();
@@ -202,9 +208,7 @@ fn what_a_step_litters_is_gone_from_its_layer() {
         return;
     }
     let bench = Bench::new();
-    let root = bench.make_dir("root");
-    litter(&root);
-    keepsakes(&root);
+    let root = littered(&bench);
     scrub(&root).unwrap();
     let parent = parent(&bench.store, &root);
     let Some(tree) = step(&bench, &parent, |root| {
@@ -223,9 +227,7 @@ fn a_step_that_only_litters_gives_the_parent_again() {
         return;
     }
     let bench = Bench::new();
-    let root = bench.make_dir("root");
-    litter(&root);
-    keepsakes(&root);
+    let root = littered(&bench);
     scrub(&root).unwrap();
     let parent = parent(&bench.store, &root);
     let Some(tree) = step(&bench, &parent, litter) else { return };
@@ -238,9 +240,7 @@ fn litter_of_the_lower_side_does_not_come_back() {
         return;
     }
     let bench = Bench::new();
-    let root = bench.make_dir("root");
-    litter(&root);
-    keepsakes(&root);
+    let root = littered(&bench);
     let parent = parent(&bench.store, &root);
     // Each of these uncovers something of the lower side when it is removed from the upper one.
     let Some(tree) = step(&bench, &parent, |root| {
