@@ -17,4 +17,5 @@ pub mod room;
 pub mod sbom;
 pub mod signals;
 pub mod sinks;
+pub mod units;
 pub mod upkeep;

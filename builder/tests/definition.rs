@@ -273,3 +273,52 @@ fn limits_are_numbers_or_have_a_unit() {
         Limits::default().with(Limit::FileSize, 1 << 40).with(Limit::Entries, 1000)
     );
 }
+
+#[test]
+fn how_roots_run_is_read_and_completed() {
+    use rootbuild_roots::units::{Protocol, Writable};
+    use std::time::Duration;
+    let base = "[base.b]\nsource = \"archive\"\nfile = \"rootfs.tar.zst\"\nunverified = true\n";
+    let dir = project(&format!(
+        "{base}[cluster]\nnetwork = \"10.9.0.0/28\"\ndomain = \"vcs.test\"\noutgoing = true\n\
+         [root.db]\nbase = \"b\"\nhost = \"db0\"\n\
+         [root.db.run]\nstart = false\nafter = [\"ldap_1\"]\nrequires = [\"ldap_1\"]\naddress = \"10.9.0.5\"\n\
+         ports = [\"5432:5432\", \"127.0.0.1:53:53/udp\"]\nmemory = \"1G\"\ncpu_weight = 200\ntasks = 512\n\
+         state = [\"/var/lib/postgresql/\"]\nwritable = \"overlay\"\nready_timeout = \"2m\"\n\
+         soften = {{ \"haproxy.service\" = [\"PrivateDevices\"], \"*\" = [] }}\n\
+         [root.ldap_1]\nbase = \"b\"\nhost = \"localhost\"\n\
+         [root.web]\nbase = \"b\"\nhost = \"h\"\nrun = {{ network = \"host\" }}\n\
+         [root.web2]\nbase = \"b\"\nhost = \"h\"\nrun.hostname = \"www\"\n"
+    ));
+    let definition = load(&dir);
+    let run = &definition.root("db").unwrap().run;
+    assert_eq!((run.start, run.ready_timeout), (false, Duration::from_secs(120)));
+    let units = &run.units;
+    assert_eq!((units.after.as_slice(), &units.requires), (["ldap_1".to_owned()].as_slice(), &units.after));
+    assert_eq!((units.address, units.hostname.as_str()), ("10.9.0.5".parse().ok(), "db0"));
+    assert_eq!((units.ports.len(), units.ports[1].protocol), (2, Protocol::Udp));
+    assert_eq!((units.memory, units.cpu_weight, units.tasks), (Some(1 << 30), Some(200), Some(512)));
+    assert_eq!(
+        (units.state.as_slice(), units.writable),
+        (["/var/lib/postgresql".to_owned()].as_slice(), Writable::Overlay)
+    );
+    assert_eq!(units.softened.len(), 1);
+    assert_eq!(units.softened[0].unit.as_deref(), Some("haproxy.service"));
+
+    let run = |name: &str| &definition.root(name).unwrap().run;
+    assert_eq!((run("ldap_1").start, run("ldap_1").ready_timeout), (true, Duration::from_secs(90)));
+    // A name that others have as well is nobody's.
+    let hostname = |name: &str| run(name).units.hostname.clone();
+    assert_eq!([hostname("ldap_1"), hostname("web"), hostname("web2")], ["ldap-1", "web", "www"]);
+    assert_eq!(run("web").units.address, None);
+    let names: Vec<&[String]> = definition.cluster.members.iter().map(|it| it.names.as_slice()).collect();
+    assert_eq!(names[0], ["db.vcs.test", "db0.vcs.test", "db", "db0"]);
+    assert_eq!(names[1], ["ldap-1.vcs.test", "ldap-1"]);
+    assert_eq!(definition.cluster.members[2].address.to_string(), "10.9.0.1", "the host's");
+    assert!(definition.cluster.subnet.has(run("web2").units.address.unwrap()) && definition.cluster.outgoing);
+
+    // Without a word of it a cluster has a network that its path decides.
+    let plain = load(&project(&format!("{base}[root.a]\nbase = \"b\"\n")));
+    assert!(plain.cluster.subnet.to_string().starts_with("10.213.") && !plain.cluster.outgoing);
+    assert_eq!(plain.roots[0].run.units.hostname, "a");
+}

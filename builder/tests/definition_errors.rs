@@ -314,3 +314,24 @@ fn limits_are_known_by_name_and_have_a_most() {
         assert!(said.contains(part), "{part}\n{said}");
     }
 }
+
+#[test]
+fn roots_that_can_not_run_together_are_told() {
+    snapshot!(about(&[
+        after!(
+            "[cluster]\nnetwork = \"10.0.0.1/24\"\ndomain = \"a..b\"\nsubnet = \"x\"\n[root.a]\nbase = \"b\"\nmemory = \"1G\"\n"
+        ),
+        after!(
+            "[root.a]\nbase = \"b\"\n[root.a.run]\nafter = [\"c\"]\nrequires = [\"bb\"]\n[root.bb]\nbase = \"b\"\n[root.bb.run]\nafter = [\"a\"]\n"
+        ),
+        after!(
+            "[cluster]\nnetwork = \"10.9.0.0/24\"\n[root.a]\nbase = \"b\"\n[root.a.run]\naddress = \"10.9.0.5\"\nports = [\"80:80\"]\n[root.c]\nbase = \"b\"\n[root.c.run]\naddress = \"10.9.0.5\"\nports = [\"127.0.0.1:80:8080\", \"80\"]\n[root.d]\nbase = \"b\"\n[root.d.run]\naddress = \"10.8.0.5\"\nhostname = \"a\"\n[root.A]\nbase = \"b\"\n"
+        ),
+        after!(
+            "[root.a]\nbase = \"b\"\n[root.a.run]\nmemory = \"lots\"\ncpu_weight = 0\ntasks = -1\nstate = [\"/run/x\", \"var\", \"/\", \"/var/lib\", \"/var/lib/x\"]\nready_timeout = \"soon\"\nwritable = \"yes\"\nhostname = \"a_b\"\nsoften = { \"x\" = [\"PrivateDevice\"] }\n"
+        ),
+        after!(
+            "[cluster]\nnetwork = \"10.9.0.0/29\"\n[root.a]\nbase = \"b\"\nrun.network = \"host\"\nrun.ports = [\"1:1\"]\n[root.c]\nbase = \"b\"\n[root.d]\nbase = \"b\"\n[root.e]\nbase = \"b\"\n[root.f]\nbase = \"b\"\n[root.g]\nbase = \"b\"\n[root.h]\nbase = \"b\"\nrun = 1\n"
+        ),
+    ]));
+}

@@ -1,15 +1,9 @@
 //! `rootbuild units`: the units that a root gives the host.
 
 use std::fmt::Write as _;
-use std::fs;
 
 use clap::Args;
-use rootbuild_cache::{Error, Store};
-use rootbuild_roots::publish::Published;
-use rootbuild_roots::sandbox::Nspawn;
-use rootbuild_roots::units::{self, GenerateError, Host, HostError, Level, Lifted, Request, UnitsError};
-use rootbuild_roots::working::RootMount;
-use rootbuild_roots::{Cancel, publish};
+use rootbuild_roots::units::{GenerateError, Host, HostError, Level, Lifted, UnitsError};
 use serde_json::{Value, json};
 
 use super::{Global, out};
@@ -39,7 +33,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
     global.store_read_only()?.ok_or_else(not_yet)?;
     let store = global.store()?;
     let published = super::standing(&store, &definition, root)?.ok_or_else(not_yet)?;
-    let lifted = lift(&store, &published)?;
+    let lifted = crate::units::lift(&store, &definition, root, &published, Host::detect()?)?;
     if global.json {
         out::json(&as_json(&root.name, &lifted))?;
     } else {
@@ -47,23 +41,6 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
         tell(global, &lifted);
     }
     Ok(exit::OK)
-}
-
-/// Lifts the units of a root as it stands.
-fn lift(store: &Store, published: &Published) -> Result<Lifted, Report> {
-    let host = Host::detect()?;
-    let _lease = publish::lease(store, published)?;
-    let staging = store.staging("units")?;
-    let (upper, work) = (staging.path().join("upper"), staging.path().join("work"));
-    for dir in [&upper, &work] {
-        fs::create_dir(dir).map_err(Error::io("create", dir))?;
-    }
-    // What generators write beside units is thrown away.
-    let mount = RootMount::Overlay { lowers: vec![published.checkout.clone()], upper, work };
-    let generated = units::generate(&published.checkout, mount, &published.name, &Nspawn, &Cancel::new())?;
-    let name = published.name.as_str();
-    let request = Request { name, link: &published.path, host, private: None, softened: &[] };
-    Ok(units::lift(&published.checkout, generated.as_ref(), &request)?)
 }
 
 /// All files, each below its path.

@@ -11,6 +11,7 @@ mod find;
 mod model;
 mod parse;
 mod repos;
+mod run;
 mod suggest;
 mod table;
 mod validate;
@@ -19,7 +20,8 @@ mod vars;
 pub use diagnostic::{At, Diagnostic};
 pub use find::FILE_NAME;
 pub(crate) use find::plain;
-pub use model::{Ansible, ArchiveBase, Base, BaseKind, DebianBase, Located, Playbook, Root, RpmBase};
+pub use model::{Ansible, ArchiveBase, Base, BaseKind, DebianBase, Located, Playbook, Root, RpmBase, Run};
+use rootbuild_roots::units::Cluster;
 pub use suggest::nearest;
 
 /// A definition that is right as far as can be told without building.
@@ -35,6 +37,8 @@ pub struct Definition {
     pub ansible: Option<Ansible>,
     /// `[limits]`: how much a root may hold.
     pub limits: rootbuild_cache::Limits,
+    /// `[cluster]`: what the roots have together when they run on a host.
+    pub cluster: Cluster,
     /// The roots, in the order of the file; at least one.
     pub roots: Vec<Root>,
     /// What was read, for errors that are met later.

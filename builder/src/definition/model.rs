@@ -2,11 +2,13 @@
 
 use std::ops::Deref;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rootbuild_playbooks::run::Services;
 use rootbuild_roots::base::rpm::Bootstrap;
 use rootbuild_roots::checkout::Areas;
 use rootbuild_roots::sandbox::Network;
+use rootbuild_roots::units;
 
 use super::diagnostic::At;
 
@@ -167,8 +169,21 @@ pub struct Root {
     /// With `checkout = "linked"` the parts of the root that its users may write in; the rest shares files with
     /// other checkouts where the file system can't do better. `None`: every file is the root's own.
     pub private: Option<Areas>,
+    /// How it runs on a host; in no key.
+    pub run: Run,
     /// Where its name is written.
     pub span: At,
+}
+
+/// `[root.NAME.run]`: a root's life as units.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// Whether `up` without names starts it.
+    pub start: bool,
+    /// How long a unit of it may take to become ready.
+    pub ready_timeout: Duration,
+    /// What its units are made from.
+    pub units: units::Run,
 }
 
 /// A playbook of a root.

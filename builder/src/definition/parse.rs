@@ -7,17 +7,19 @@ use rootbuild_playbooks::run::Services;
 use rootbuild_playbooks::toolchain::PINNED;
 use rootbuild_roots::base::rpm::Bootstrap;
 use rootbuild_roots::sandbox::Network;
+use rootbuild_roots::units::Cluster;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{At, Diagnostic, Problems, Source};
 use super::model::{Ansible, ArchiveBase, Base, BaseKind, DebianBase, Located, Playbook, Root, RpmBase};
+use super::run::{self, Said};
 use super::suggest::nearest;
 use super::table::{Fields, did_you_mean, in_order, list, type_name};
 use super::validate::{self, Files, Links};
 use super::{Definition, DefinitionError, vars};
 
-const SECTIONS: &[&str] = &["base", "ansible", "limits", "root"];
+const SECTIONS: &[&str] = &["base", "ansible", "limits", "cluster", "root"];
 
 /// The sources, each with the keys that go with it.
 const SOURCES: &[(&str, &[&str])] = &[
@@ -41,12 +43,14 @@ pub(super) fn parse(source: Source) -> Result<Definition, DefinitionError> {
     }
     let problems = Problems::new(source.clone());
     let project = (|| document.as_ref().get("ansible")?.as_ref().get("project")?.as_ref().as_str())();
-    let parsed = Parser { dir: &dir, problems: &problems, project }.document(document.as_ref());
+    let parsed =
+        Parser { path: &source.path, dir: &dir, problems: &problems, project }.document(document.as_ref());
     let diagnostics = problems.into_sorted();
     match parsed {
-        Some((bases, ansible, limits, mut roots)) if diagnostics.is_empty() => {
+        Some((bases, ansible, limits, cluster, mut roots)) if diagnostics.is_empty() => {
             super::repos::complete(&mut roots, &bases, &source.path);
-            Ok(Definition { path: source.path.to_path_buf(), dir, bases, ansible, limits, roots, source })
+            let path = source.path.to_path_buf();
+            Ok(Definition { path, dir, bases, ansible, limits, cluster, roots, source })
         }
         _ => Err(DefinitionError { diagnostics }),
     }
@@ -102,9 +106,10 @@ fn header_line(text: &str, offset: usize) -> Option<(usize, &str)> {
     found
 }
 
-type Parsed = (Vec<Base>, Option<Ansible>, Limits, Vec<Root>);
+type Parsed = (Vec<Base>, Option<Ansible>, Limits, Cluster, Vec<Root>);
 
 struct Parser<'a> {
+    path: &'a Path,
     dir: &'a Path,
     problems: &'a Problems,
     /// The Ansible project as written, for hints.
@@ -133,6 +138,8 @@ impl Parser<'_> {
         let (mut bases, mut roots) = (Vec::new(), Vec::new());
         let mut ansible = None;
         let mut limits = Limits::default();
+        let mut cluster = Cluster::of(self.path);
+        let mut said = Vec::new();
         for (key, value) in in_order(document) {
             match key.as_ref().as_ref() {
                 "base" => {
@@ -140,14 +147,16 @@ impl Parser<'_> {
                         self.section("base", key, value, |name, fields| self.base(name, fields, &mut links));
                 }
                 "root" => {
-                    roots =
-                        self.section("root", key, value, |name, fields| self.root(name, fields, &mut links));
+                    roots = self.section("root", key, value, |name, fields| {
+                        self.root(name, fields, &mut links, &mut said)
+                    });
                 }
                 "ansible" => {
                     links.ansible = true;
                     ansible = self.ansible(self.at(key), value);
                 }
                 "limits" => limits = self.limits(self.at(key), value),
+                "cluster" => cluster = run::cluster(cluster, self.at(key), value, self.problems),
                 unknown => {
                     let near = nearest(unknown, SECTIONS.iter().copied());
                     let hint = near.map_or_else(
@@ -168,7 +177,9 @@ impl Parser<'_> {
             );
         }
         validate::links(&links, self.problems);
-        Some((bases, ansible, limits, roots))
+        let named = document.get("cluster").and_then(|it| it.as_ref().get("network")).is_some();
+        run::together(said, &mut cluster, named, &mut roots, self.problems);
+        Some((bases, ansible, limits, cluster, roots))
     }
 
     /// `[base.NAME]` and `[root.NAME]`: one table per name, in order.
@@ -357,7 +368,13 @@ impl Parser<'_> {
         Some(Ansible { core: core?, project, inventory, vault_password_file, requirements, span })
     }
 
-    fn root(&self, name: &str, fields: Fields<'_, '_>, links: &mut Links) -> Option<Root> {
+    fn root(
+        &self,
+        name: &str,
+        fields: Fields<'_, '_>,
+        links: &mut Links,
+        said: &mut Vec<Said>,
+    ) -> Option<Root> {
         if let Some(whole) = fields.only_a_table("root", name) {
             links.root(&whole, None);
             return None;
@@ -389,7 +406,13 @@ impl Parser<'_> {
         let linked = fields.choice("checkout", &[("private", false), ("linked", true)]);
         let private = fields.strings("private");
         let private = validate::areas(&fields, linked.is_some_and(|linked| linked.value), private.as_deref());
-        fields.finish(|_| None);
+        let running = fields.table("run");
+        let stands_for = host.as_ref().map_or(name, |host| host.value.as_str());
+        let running = run::run(name, span, stands_for, running.as_ref(), self.problems);
+        let run = running.run.clone();
+        said.push(running);
+        let runs = |key: &str| run::KEYS.contains(&key).then(|| format!("write it in `[root.{name}.run]`"));
+        fields.finish(runs);
         Some(Root {
             name: name.to_owned(),
             host: host.unwrap_or_else(|| Located { value: name.to_owned(), span }),
@@ -401,6 +424,7 @@ impl Parser<'_> {
             boot,
             services: services.map_or(Services::default(), |services| services.value),
             private,
+            run,
             span,
         })
     }

@@ -62,7 +62,7 @@ impl<'a, 'i> Fields<'a, 'i> {
         let mut table = self.table;
         while let [(inner, value)] = in_order(table)[..]
             && let DeValue::Table(below) = value.as_ref()
-            && inner.as_ref() != "vars"
+            && !matches!(inner.as_ref().as_ref(), "vars" | "run")
         {
             whole = format!("{whole}.{}", inner.as_ref());
             first.get_or_insert_with(|| self.at(&inner.span()));
@@ -151,7 +151,11 @@ impl<'a, 'i> Fields<'a, 'i> {
     }
 
     pub(super) fn strings(&self, key: &'static str) -> Option<Vec<Located<String>>> {
-        let value = self.get(key)?;
+        self.strings_in(key, self.get(key)?)
+    }
+
+    /// A value below `key` that is a list of strings.
+    pub(super) fn strings_in(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Option<Vec<Located<String>>> {
         let DeValue::Array(items) = value.as_ref() else {
             let hint = value.as_ref().as_str().map(|only| format!("write `{key} = [{only:?}]`"));
             self.wrong_type(key, "a list of strings", value, hint);

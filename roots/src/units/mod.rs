@@ -24,6 +24,7 @@ mod policy;
 mod refuse;
 mod report;
 mod rewrite;
+mod run;
 mod settings;
 mod specifiers;
 mod sysv;
@@ -47,6 +48,9 @@ pub use host::{Host, HostError, OLDEST};
 pub use install::{Changes, Directories, InstallError, install, uninstall};
 pub use paths::fixed;
 pub use report::{Finding, Level, Place, Report};
+pub use run::{
+    Cluster, Member, ParseError, Port, Protocol, Run, Softened, Subnet, Writable, hardening, is_unit_name,
+};
 pub use users::Record;
 
 use crate::checkout::Areas;
@@ -70,17 +74,10 @@ pub struct Request<'a> {
     /// The parts of the root that its services may write, where the checkout shares the others with the
     /// store; `None`: every file is its own.
     pub private: Option<&'a Areas>,
-    /// What of the hardening that is on by default some services do without.
-    pub softened: &'a [Softened<'a>],
-}
-
-/// A service that does without some hardening.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Softened<'a> {
-    /// The unit, by its name in the root; an instance also by its template's. `None`: all.
-    pub unit: Option<&'a str>,
-    /// The setting (`PrivateDevices`); `None`: all.
-    pub setting: Option<&'a str>,
+    /// How it runs.
+    pub run: &'a Run,
+    /// The roots that it runs with.
+    pub cluster: &'a Cluster,
 }
 
 /// A file for a directory of units, `/run/systemd/system` or `/etc/systemd/system`.

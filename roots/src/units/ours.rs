@@ -21,7 +21,7 @@ const SOCKETS: [&str; 5] = [
 
 /// Hardening that is on unless the unit itself says something of it, with the first version of systemd that
 /// knows it. Ten typical services were measured to work with all of it at once.
-const HARDENING: [(&str, &str, u32); 13] = [
+pub(super) const HARDENING: [(&str, &str, u32); 13] = [
     ("ProtectKernelTunables", "yes", 247),
     ("ProtectKernelModules", "yes", 247),
     ("ProtectKernelLogs", "yes", 247),
@@ -115,11 +115,11 @@ fn execution(
     }
     let names = [Some(unit.name.to_string()), unit.name.template().map(|name| name.to_string())];
     let soft = |key: &str| {
-        let is = |it: &Softened<'_>| {
-            let unit = it.unit.is_none_or(|unit| names.iter().flatten().any(|name| name == unit));
-            unit && it.setting.is_none_or(|setting| setting == key)
+        let is = |it: &Softened| {
+            let unit = it.unit.as_ref().is_none_or(|unit| names.iter().flatten().any(|name| name == unit));
+            unit && it.setting.as_ref().is_none_or(|setting| setting == key)
         };
-        context.request.softened.iter().any(is)
+        context.request.run.softened.iter().any(is)
     };
     for (key, value, since) in HARDENING {
         // Who names devices gets the host's.

@@ -3,8 +3,8 @@
 use std::fs;
 use std::process::Command;
 
-use super::testing::Root;
-use super::{Generated, Host, Lifted, Request, lift};
+use super::testing::{Root, cluster};
+use super::{Generated, Host, Lifted, Request, Run, lift};
 
 /// The root of all those packages, with a cluster of PostgreSQL's.
 fn root() -> Root {
@@ -33,7 +33,8 @@ fn lifted() -> Lifted {
     let root = root();
     let link = std::path::Path::new("/var/lib/rootbuild/roots/web");
     let host = Host { systemd: 252, nss_systemd: true };
-    let request = Request { name: "web", link, host, private: None, softened: &[] };
+    let (run, cluster) = (Run::new("web"), cluster());
+    let request = Request { name: "web", link, host, private: None, run: &run, cluster: &cluster };
     lift(root.path(), Some(&generated()), &request).unwrap()
 }
 

@@ -4,7 +4,12 @@ use std::fs;
 use std::path::Path;
 
 use super::tree::Tree;
-use super::{Host, Lifted, Request, lift};
+use super::{Cluster, Host, Lifted, Request, Run, lift};
+
+/// A cluster of nobody.
+pub(super) fn cluster() -> Cluster {
+    Cluster::of(Path::new("/project/rootbuild.toml"))
+}
 
 pub(super) struct Root {
     dir: tempfile::TempDir,
@@ -52,7 +57,8 @@ impl Root {
 
     pub(super) fn lift_on(&self, host: Host) -> Lifted {
         let store = Path::new("/var/lib/rootbuild/roots/web");
-        let request = Request { name: "web", link: store, host, private: None, softened: &[] };
+        let (run, cluster) = (Run::new("web"), cluster());
+        let request = Request { name: "web", link: store, host, private: None, run: &run, cluster: &cluster };
         lift(self.path(), None, &request).unwrap()
     }
 

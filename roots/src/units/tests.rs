@@ -1,7 +1,7 @@
 //! Whole roots, lifted.
 
-use super::testing::Root;
-use super::{Host, Level};
+use super::testing::{Root, cluster};
+use super::{Host, Level, Run, Softened};
 
 const NEW: Host = Host { systemd: 257, nss_systemd: true };
 
@@ -304,7 +304,8 @@ fn a_root_that_cannot_be_mounted_safely_is_refused() {
     root.link("run", "/etc");
     let host = Host { systemd: 252, nss_systemd: true };
     let link = std::path::Path::new("/store/roots/web");
-    let request = super::Request { name: "web", link, host, private: None, softened: &[] };
+    let (run, cluster) = (Run::new("web"), cluster());
+    let request = super::Request { name: "web", link, host, private: None, run: &run, cluster: &cluster };
     assert!(matches!(
         super::lift(root.path(), None, &request),
         Err(super::UnitsError::NoDirectory { path: "/run" })
@@ -324,11 +325,14 @@ fn linked_roots_get_what_they_share_read_only() {
     let host = Host { systemd: 252, nss_systemd: true };
     let link = std::path::Path::new("/my store/50%/roots/web");
     let areas = crate::checkout::Areas::new(["/etc", "var", "usr/local"]);
-    let softened = [
-        super::Softened { unit: Some("a.service"), setting: Some("PrivateTmp") },
-        super::Softened { unit: Some("b.service"), setting: None },
-    ];
-    let request = super::Request { name: "web", link, host, private: Some(&areas), softened: &softened };
+    let softened = |unit: &str, setting: Option<&str>| Softened {
+        unit: Some(unit.to_owned()),
+        setting: setting.map(str::to_owned),
+    };
+    let softened = vec![softened("a.service", Some("PrivateTmp")), softened("b.service", None)];
+    let (run, cluster) = (Run { softened, ..Run::new("web") }, cluster());
+    let request =
+        super::Request { name: "web", link, host, private: Some(&areas), run: &run, cluster: &cluster };
     let lifted = super::lift(root.path(), None, &request).unwrap();
     let drop_in = lifted.text("a.service.d/50-rootbuild.conf");
     assert!(drop_in.contains("PrivateIPC=yes\n") && !drop_in.contains("PrivateTmp"), "{drop_in}");

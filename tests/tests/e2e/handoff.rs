@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rootbuild_roots::checkout::Areas;
-use rootbuild_roots::units::{self, Directories, Host, Lifted, Request};
+use rootbuild_roots::units::{self, Cluster, Directories, Host, Lifted, Request, Run};
 use rootbuild_tests::{Project, TestHost, privileged, skipped};
 
 /// Where the test host has its store.
@@ -115,7 +115,9 @@ fn hand_over(host: &TestHost, name: &str, number: u32) -> Lifted {
     let link = PathBuf::from(format!("{STORE}/roots/{name}"));
     let systemd = Host::detect().unwrap();
     let areas = Areas::default();
-    let request = Request { name, link: &link, host: systemd, private: Some(&areas), softened: &[] };
+    let (run, cluster) = (Run::new(name), Cluster::of(Path::new("/project/rootbuild.toml")));
+    let private = Some(&areas);
+    let request = Request { name, link: &link, host: systemd, private, run: &run, cluster: &cluster };
     let lifted = units::lift(&checkout, None, &request).unwrap();
     let directories = Directories {
         units: host.path("/run/systemd/system"),
@@ -230,6 +232,20 @@ fn the_units_of_a_root_are_printed_with_what_does_not_come_along() {
     let lost = |it: &serde_json::Value| it["kind"] == "setting-dropped" && it["line"] == 3;
     assert!(json["reports"].as_array().unwrap().iter().any(lost), "{json}");
     assert!(!project.root("handed").join("usr/made").exists(), "the root isn't changed");
+
+    // How it runs decides nothing of what it is.
+    let definition = fs::read_to_string(project.dir().join("rootbuild.toml")).unwrap();
+    let run = "[cluster]\ndomain = \"x.test\"\n[root.handed.run]\nmemory = \"64M\"\nports = [\"8080:80\"]\nstate = [\"/srv\"]\n\
+               hostname = \"other\"\nsoften = { \"page.service\" = [\"PrivateIPC\"] }\n";
+    project.write("rootbuild.toml", &format!("{definition}{run}"));
+    let plan = project.rootbuild(&["plan", "--json", "--detailed-exitcode"]).expect(0);
+    assert!(plan.stdout.contains("\"cached\"") && !plan.stdout.contains("\"build\""), "{}", plan.stdout);
+    let json = project.rootbuild(&["units", "handed", "--json"]).expect(0).json();
+    let page = json["units"].as_array().unwrap().iter().find(|it| {
+        it["path"].as_str().is_some_and(|path| path.ends_with("handed-page.service.d/50-rootbuild.conf"))
+    });
+    let page = page.unwrap()["text"].as_str().unwrap();
+    assert!(page.contains("PrivateDevices=yes") && !page.contains("PrivateIPC"), "{page}");
 }
 
 #[test]
