@@ -10,11 +10,12 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::digest::Digest;
@@ -99,12 +100,35 @@ impl Links {
         }
     }
 
-    /// Takes the file `name` in `from` into the farm: it has everything that `link` stands for, and its
-    /// content is on disk. With `replace` it takes the place of one that is full; else one that is there
-    /// stays. What can't be linked isn't shared, that is all.
-    pub fn add(&self, link: &LinkName, from: impl AsFd, name: &[u8], replace: bool) -> Result<()> {
+    /// Takes the file `name` in `from` into the farm, if it is the one that `id` tells (device and inode, as `stat`
+    /// has them): it has everything that `link` stands for, and its content is on disk. With `replace` it takes
+    /// the place of one that is full; else one that is there stays. What can't be linked isn't shared,
+    /// that is all.
+    pub fn add(
+        &self,
+        link: &LinkName,
+        from: impl AsFd,
+        name: &[u8],
+        id: (u64, u64),
+        replace: bool,
+    ) -> Result<()> {
         let path = link.path();
-        let add = || rustix::fs::linkat(&from, name, &self.dir, path.as_str(), AtFlags::empty());
+        let held = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let failed = |error: Errno| Error::io("link", &self.path.join(&path))(error.into());
+        let file = match rustix::fs::openat(from, name, held, Mode::empty()) {
+            Ok(file) => file,
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+            Err(error) => return Err(failed(error)),
+        };
+        let found = rustix::fs::fstat(&file).map_err(failed)?;
+        // Somebody has put something else in its place.
+        if (found.st_dev, found.st_ino) != id {
+            return Ok(());
+        }
+        // What is held, whatever has its name by now.
+        let held = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let add =
+            || rustix::fs::linkat(CWD, held.as_str(), &self.dir, path.as_str(), AtFlags::SYMLINK_FOLLOW);
         let mut added = add();
         if added == Err(Errno::NOENT) {
             make_directory(&self.path.join(&path[..2]), 0o700)?;
@@ -117,10 +141,12 @@ impl Links {
             }
         }
         match added {
-            Ok(()) | Err(Errno::EXIST | Errno::XDEV | Errno::MLINK | Errno::OPNOTSUPP | Errno::PERM) => {
-                Ok(())
-            }
-            Err(error) => Err(Error::io("link", &self.path.join(path))(error.into())),
+            Ok(()) => Ok(()),
+            // Gone meanwhile: a file without any name gets none.
+            Err(
+                Errno::EXIST | Errno::XDEV | Errno::MLINK | Errno::OPNOTSUPP | Errno::PERM | Errno::NOENT,
+            ) => Ok(()),
+            Err(error) => Err(failed(error)),
         }
     }
 }
@@ -220,15 +246,25 @@ mod tests {
         let top = File::open(&root).unwrap();
         let name = LinkName::new(&Digest::of(b"x"), &meta(), 0);
         assert_eq!(links.link(&name, &top, b"b").unwrap(), Shared::Missing);
-        links.add(&name, &top, b"a", false).unwrap();
-        assert_eq!(links.link(&name, &top, b"b").unwrap(), Shared::Done);
         let inode = |name: &str| fs::metadata(root.join(name)).unwrap().ino();
+        let add = |file: &str, replace| {
+            let id = (fs::metadata(&root).unwrap().dev(), inode(file));
+            links.add(&name, &top, file.as_bytes(), id, replace).unwrap();
+        };
+        // Another than is meant, and a link to it.
+        links.add(&name, &top, b"a", (0, inode("a")), false).unwrap();
+        std::os::unix::fs::symlink("a", root.join("link")).unwrap();
+        let id = (fs::metadata(&root).unwrap().dev(), inode("a"));
+        links.add(&name, &top, b"link", id, false).unwrap();
+        assert_eq!(links.link(&name, &top, b"b").unwrap(), Shared::Missing);
+        add("a", false);
+        assert_eq!(links.link(&name, &top, b"b").unwrap(), Shared::Done);
         assert_eq!(inode("a"), inode("b"));
         // The first stays, unless it is to be replaced.
         fs::write(root.join("c"), "x").unwrap();
-        links.add(&name, &top, b"c", false).unwrap();
+        add("c", false);
         links.link(&name, &top, b"d").unwrap();
-        links.add(&name, &top, b"c", true).unwrap();
+        add("c", true);
         links.link(&name, &top, b"e").unwrap();
         assert_eq!((inode("d"), inode("e")), (inode("a"), inode("c")));
         assert_eq!(store.unused_links(true).unwrap().files, 0);

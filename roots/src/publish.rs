@@ -15,19 +15,18 @@
 pub mod check;
 mod index;
 pub mod old;
+mod place;
 mod renew;
 mod reuse;
 mod users;
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::FlockOperation;
-use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
 
 use rootbuild_cache::{Digest, Staging, Store, durable};
 
@@ -35,6 +34,7 @@ use crate::cancel::{Cancel, Cancelled};
 use crate::checkout::{Areas, CheckoutError};
 use crate::wait::Wait;
 use index::Index;
+use place::{Generation, Locked, Place, lock, mounted_below};
 use reuse::Made;
 
 pub(crate) use index::stats;
@@ -153,26 +153,6 @@ pub struct Published {
     pub private: Option<Areas>,
 }
 
-/// `<n>.json`; for everybody to read.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Generation {
-    tree: Digest,
-    created: String,
-    /// The generation that was current before this one.
-    previous: Option<u64>,
-    /// The definition that it belongs to.
-    definition: Option<PathBuf>,
-    /// Where its users may write; `None`: everywhere.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    private: Option<Vec<String>>,
-}
-
-impl Generation {
-    fn private(&self) -> Option<Areas> {
-        self.private.as_ref().map(Areas::new)
-    }
-}
-
 /// What is to be published, and how.
 #[derive(Debug)]
 pub struct Wanted<'a> {
@@ -201,116 +181,6 @@ pub(crate) fn check_name(name: &str) -> Result<(), InvalidName> {
         return Ok(());
     }
     Err(InvalidName { name: name.to_owned() })
-}
-
-/// Where the things of one root are.
-struct Place {
-    name: String,
-    link: PathBuf,
-    home: PathBuf,
-    /// Where the descriptions are.
-    told: PathBuf,
-}
-
-impl Place {
-    fn new(store: &Store, name: &str) -> Result<Self, InvalidName> {
-        check_name(name)?;
-        let of = |directory| store.dir().join(directory).join(name);
-        let (link, home, told) = (of("roots"), of("checkouts"), of("published"));
-        Ok(Self { name: name.to_owned(), link, home, told })
-    }
-
-    fn checkout(&self, number: u64) -> PathBuf {
-        self.home.join(number.to_string())
-    }
-
-    fn json(&self, number: u64) -> PathBuf {
-        self.told.join(format!("{number}.json"))
-    }
-
-    /// What a lease of a generation locks: where only root can.
-    fn lock(&self, number: u64) -> PathBuf {
-        self.home.join(format!("{number}.lock"))
-    }
-
-    /// What the file system said of it when it was published: for root alone.
-    fn index(&self, number: u64) -> PathBuf {
-        self.home.join(format!("{number}.index"))
-    }
-
-    /// The number of the generation that the link points at; `None` where it points nowhere of ours.
-    fn linked(&self) -> Result<Option<u64>, PublishError> {
-        let target = match fs::read_link(&self.link) {
-            Ok(target) => target,
-            // Not a link, or nothing at all.
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => {
-                return Ok(None);
-            }
-            Err(error) => return Err(failed("read", &self.link)(error)),
-        };
-        let expected = Path::new("..").join("checkouts").join(&self.name);
-        let number = target.strip_prefix(expected).ok().and_then(Path::to_str);
-        Ok(number.and_then(|number| number.parse().ok()))
-    }
-
-    /// A generation, if it is there and whole.
-    fn generation(&self, number: u64) -> Result<Option<Generation>, PublishError> {
-        let path = self.json(number);
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed("read", &path)(error)),
-        };
-        let is_there = match self.checkout(number).symlink_metadata() {
-            Ok(found) => found.is_dir(),
-            // Not for us to see.
-            Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
-        };
-        Ok(serde_json::from_slice(&text).ok().filter(|_| is_there))
-    }
-
-    /// Writes a description, durably.
-    fn describe(&self, path: &Path, generation: &Generation) -> Result<(), PublishError> {
-        let text = serde_json::to_vec(generation).map_err(|error| failed("write", path)(error.into()))?;
-        Ok(durable::write_atomic(path, &text, 0o644)?)
-    }
-
-    fn current(&self) -> Result<Option<(u64, Generation)>, PublishError> {
-        let Some(number) = self.linked()? else { return Ok(None) };
-        Ok(self.generation(number)?.map(|generation| (number, generation)))
-    }
-
-    fn published(&self, number: u64, generation: Generation) -> Published {
-        Published {
-            name: self.name.clone(),
-            tree: generation.tree,
-            path: self.link.clone(),
-            checkout: self.checkout(number),
-            private: generation.private(),
-            created: generation.created,
-        }
-    }
-
-    /// The numbers of all generations of which anything is left.
-    fn numbers(&self) -> Result<Vec<u64>, PublishError> {
-        let mut numbers = Vec::new();
-        for dir in [&self.home, &self.told] {
-            let listed = match fs::read_dir(dir) {
-                Ok(listed) => listed,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(failed("read", dir)(error)),
-            };
-            for entry in listed {
-                let name = entry.map_err(failed("read", dir))?.file_name();
-                let name = name.to_string_lossy();
-                let number = [".json", ".lock", ".index"].iter().find_map(|suffix| name.strip_suffix(suffix));
-                numbers.extend(number.unwrap_or(&name).parse::<u64>());
-            }
-        }
-        numbers.sort_unstable();
-        numbers.dedup();
-        Ok(numbers)
-    }
 }
 
 /// Makes `tree` the current checkout of the root `name`. Returns it and whether anything changed;
@@ -402,8 +272,8 @@ fn write(
 ) -> Result<(), PublishError> {
     let tree = store.tree(&generation.tree)?;
     let private = generation.private();
-    let made = reuse::make(store, place, generation.previous, &tree, (private.as_ref(), prepared), cancel)?;
-    let Made { staging, fresh, known } = made;
+    let Made { staging, fresh, known } =
+        reuse::make(store, place, (&tree, private.as_ref()), prepared, cancel)?;
     let root = staging.path().join("root");
     cancel.check()?;
     // Users of the host come to the links and the descriptions; to checkouts only root does, who starts
@@ -415,16 +285,13 @@ fn write(
         (parent(&place.told), 0o755),
         (place.told.as_path(), 0o755),
     ] {
-        make_dir(dir, mode)?;
+        if make_dir(dir, mode)? {
+            durable::fsync_dir(parent(dir))?;
+        }
     }
-    let dir = File::open(&root).map_err(failed("open", &root))?;
-    rustix::fs::syncfs(&dir).map_err(|error| failed("sync", &root)(error.into()))?;
-    fresh.share(store, &root)?;
-    // Before anybody can write there. Without it the next publication takes longer, nothing else.
-    if let Err(error) = Index::take(&root, &tree, known).and_then(|it| it.write(&place.index(number))) {
-        tracing::info!(root = place.name, %error, "no index of the checkout");
-    }
-
+    let described = staging.path().join("described");
+    fs::write(&described, generation.text(&described)?).map_err(failed("write", &described))?;
+    fs::set_permissions(&described, Permissions::from_mode(0o644)).map_err(failed("write", &described))?;
     let lock = place.lock(number);
     OpenOptions::new()
         .write(true)
@@ -433,10 +300,47 @@ fn write(
         .mode(0o600)
         .open(&lock)
         .map_err(failed("make", &lock))?;
-    durable::rename_new(&root, &place.checkout(number))?;
-    durable::fsync_dir(parent(&place.home))?;
-    place.describe(&place.json(number), generation)?;
-    durable::fsync_dir(parent(&place.told))?;
+    let dir = File::open(&root).map_err(failed("open", &root))?;
+    rustix::fs::syncfs(&dir).map_err(|error| failed("sync", &root)(error.into()))?;
+    fresh.share(store, &root)?;
+    // Before anybody can write there. Without it the next publication takes longer, nothing else.
+    let index = Index::take(&root, &tree, known);
+    let path = place.index(number);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            if let Err(error) = index.and_then(|it| it.write(&path)) {
+                tracing::info!(root = place.name, %error, "no index of the checkout");
+            }
+            // Freeing a tree takes as long as reading one.
+            drop(tree);
+        });
+        hand_over(store, place, number, generation, &staging)
+    })
+}
+
+/// Gives what is in `staging`, and on disk, its names.
+fn hand_over(
+    store: &Store,
+    place: &Place,
+    number: u64,
+    generation: &Generation,
+    staging: &Staging,
+) -> Result<(), PublishError> {
+    let (json, described) = (place.json(number), staging.path().join("described"));
+    // Which of them comes first doesn't matter, as long as no link leads there: nobody takes one without the other for
+    // a generation.
+    let elsewhere = match fs::rename(&described, &json) {
+        Ok(()) => false,
+        // Checkouts are on another file system.
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => true,
+        Err(error) => return Err(failed("rename to", &json)(error)),
+    };
+    durable::rename_new(&staging.path().join("root"), &place.checkout(number))?;
+    if elsewhere {
+        place.describe(&json, generation)?;
+    } else {
+        durable::fsync_dir(&place.told)?;
+    }
     // Whatever stands there that isn't our link (a directory somebody made) is moved out of the way.
     let mut replaced = None;
     if place.link.symlink_metadata().is_ok_and(|it| it.is_dir()) {
@@ -447,11 +351,14 @@ fn write(
     Ok(durable::replace_symlink(&place.link, &target)?)
 }
 
-/// Makes a directory with exactly these permissions; one that is there stays as it is.
-fn make_dir(dir: &Path, mode: u32) -> Result<(), PublishError> {
+/// Makes a directory with exactly these permissions; one that is there stays as it is. Returns whether it was made.
+fn make_dir(dir: &Path, mode: u32) -> Result<bool, PublishError> {
     match DirBuilder::new().mode(mode).create(dir) {
-        Ok(()) => fs::set_permissions(dir, Permissions::from_mode(mode)).map_err(failed("make", dir)),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Ok(()) => {
+            fs::set_permissions(dir, Permissions::from_mode(mode)).map_err(failed("make", dir))?;
+            Ok(true)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(failed("make", dir)(error)),
     }
 }
@@ -479,19 +386,21 @@ fn remove_older(
             Locked::Missing => None,
             Locked::Busy => continue,
         };
-        let trash = match &trash {
-            Some(trash) => trash,
-            None => trash.insert(store.checkout_trash("old-generations")?),
-        };
-        // The directory first: while the others are there, they will be found again.
-        let checkout = place.checkout(number);
-        let moved =
-            fs::rename(&checkout, trash.path().join(number.to_string())).map_err(|error| (checkout, error));
-        let rest = [place.json(number), place.index(number), lock_file];
-        let rest = rest.map(|path| fs::remove_file(&path).map_err(|error| (path, error)));
-        for (path, error) in std::iter::once(moved).chain(rest).filter_map(Result::err) {
-            if error.kind() != io::ErrorKind::NotFound {
-                return Err(failed("remove", &path)(error));
+        // The directories first: while the others are there, they will be found again.
+        for from in [place.checkout(number), place.spare(number)].iter().filter(|it| it.is_dir()) {
+            let trash = match &trash {
+                Some(trash) => trash,
+                None => trash.insert(store.checkout_trash("old-generations")?),
+            };
+            let name = from.file_name().unwrap_or_default();
+            fs::rename(from, trash.path().join(name)).map_err(failed("remove", from))?;
+        }
+        for path in [place.json(number), place.index(number), lock_file] {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(failed("remove", &path)(error));
+                }
+                _ => {}
             }
         }
         drop(held);
@@ -500,23 +409,6 @@ fn remove_older(
         std::thread::spawn(move || drop(trash));
     }
     Ok(())
-}
-
-/// Whether something is mounted in a directory: it would be moved along, and can't be removed.
-fn mounted_below(dir: &Path) -> bool {
-    let mut escaped = Vec::new();
-    for byte in dir.as_os_str().as_bytes() {
-        match byte {
-            b' ' | b'\t' | b'\n' | b'\\' => escaped.extend_from_slice(format!("\\{byte:03o}").as_bytes()),
-            _ => escaped.push(*byte),
-        }
-    }
-    let mounts = fs::read("/proc/self/mountinfo").unwrap_or_default();
-    let points =
-        mounts.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
-    points
-        .filter_map(|point| point.strip_prefix(escaped.as_slice()))
-        .any(|rest| matches!(rest, [] | [b'/', ..]))
 }
 
 /// The root `name` as it stands, `None` when it was never published (or its checkout was removed by
@@ -548,39 +440,14 @@ pub fn lease(store: &Store, published: &Published) -> Result<Lease, PublishError
     let gone = || PublishError::Gone { path: published.checkout.clone() };
     let number = published.checkout.file_name().and_then(|name| name.to_str()?.parse().ok());
     let number = number.ok_or_else(gone)?;
-    match lock(&place.lock(number), FlockOperation::LockShared)? {
-        Locked::Held(file) if place.generation(number)?.is_some() => Ok(Lease { _file: file }),
-        _ => Err(gone()),
-    }
-}
-
-enum Locked {
-    Held(File),
-    Missing,
-    Busy,
-}
-
-/// Locks a generation's lock file.
-fn lock(path: &Path, operation: FlockOperation) -> Result<Locked, PublishError> {
     loop {
-        let file = match File::open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Locked::Missing),
-            Err(error) => return Err(failed("open", path)(error)),
-        };
-        match rustix::fs::flock(&file, operation) {
-            Ok(()) => {}
-            Err(Errno::INTR) => continue,
-            Err(Errno::WOULDBLOCK) => return Ok(Locked::Busy),
-            Err(error) => return Err(failed("lock", path)(error.into())),
-        }
-        let ours = file.metadata().map_err(failed("open", path))?;
-        match path.symlink_metadata() {
-            Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => {
-                return Ok(Locked::Held(file));
+        match lock(&place.lock(number), FlockOperation::NonBlockingLockShared)? {
+            Locked::Held(file) if place.generation(number)?.is_some() => return Ok(Lease { _file: file }),
+            // Whoever has it may just look whether it is used, or have taken it, for as long as a step takes.
+            Locked::Busy if place.generation(number)?.is_some() => {
+                std::thread::sleep(Duration::from_millis(2));
             }
-            // Moved away between the two calls.
-            _ => {}
+            _ => return Err(gone()),
         }
     }
 }

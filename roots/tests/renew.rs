@@ -15,7 +15,9 @@ use proptest::test_runner::TestRunner;
 use rootbuild_cache::{Digest, Store, Tree};
 use rootbuild_roots::Cancel;
 use rootbuild_roots::capture::capture_directory;
-use rootbuild_roots::publish::{Published, lease, prepare, publish, publish_prepared};
+use rootbuild_roots::publish::{Prepared, Published, lease, prepare, publish, publish_prepared};
+
+const DEFINITION: &str = "/nowhere/rootbuild.toml";
 
 fn put(store: &Store, tree: &Tree) -> Digest {
     store.sync().unwrap();
@@ -23,7 +25,7 @@ fn put(store: &Store, tree: &Tree) -> Digest {
 }
 
 fn hand_over(store: &Store, tree: &Digest) -> Published {
-    publish(store, "hgweb", tree, Path::new("/nowhere/rootbuild.toml"), &Cancel::new()).unwrap().0
+    publish(store, "hgweb", tree, Path::new(DEFINITION), &Cancel::new()).unwrap().0
 }
 
 fn inode(path: &Path) -> u64 {
@@ -177,24 +179,110 @@ fn a_generation_in_use_or_without_an_index_is_left_alone() {
     }
 }
 
+/// What [`prepare`] began, when it is done.
+fn prepared(store: &Store, near: &Digest) -> Option<Prepared> {
+    let begun = prepare(store, "hgweb", near);
+    while begun.as_ref().is_some_and(|it| !it.is_finished()) {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    begun
+}
+
+fn hand_over_prepared(store: &Store, tree: &Digest, prepared: Option<Prepared>) -> Published {
+    let (definition, cancel) = (Path::new(DEFINITION), Cancel::new());
+    publish_prepared(store, "hgweb", tree, definition, &cancel, prepared).unwrap().0
+}
+
 #[test]
 fn what_was_prepared_becomes_the_generation_and_what_is_not_wanted_goes() {
     let bench = Bench::new();
     let store = &bench.store;
     let trees = ["one", "two", "three"].map(|text| tree(&bench, text));
     let hand_over = |tree: &Digest, near: &Digest| {
-        let (definition, cancel) = (Path::new("/nowhere/rootbuild.toml"), Cancel::new());
-        let prepared = prepare(store, "hgweb", near);
-        let done = publish_prepared(store, "hgweb", tree, definition, &cancel, prepared).unwrap();
-        check(store, &done.0);
-        done.1
+        let done = hand_over_prepared(store, tree, prepare(store, "hgweb", near));
+        check(store, &done);
+        done
     };
-    // Before there is any generation, and when there is one.
-    assert!(hand_over(&trees[0], &trees[2]));
-    assert!(!hand_over(&trees[0], &trees[2]));
-    assert!(hand_over(&trees[1], &trees[0]));
-    assert!(prepare(store, "hgweb", &trees[1]).is_none(), "the first generation will do");
+    // Before there is any generation, and when there is one, or two.
+    let first = hand_over(&trees[0], &trees[2]);
+    assert_eq!(hand_over(&trees[0], &trees[2]).checkout, first.checkout);
+    hand_over(&trees[1], &trees[0]);
+    hand_over(&trees[2], &trees[1]);
     assert!(prepare(store, "other", &Digest::of(b"nothing")).is_none());
     drop(prepare(store, "other", &trees[0]));
+    settle(store);
+}
+
+#[test]
+fn the_generation_before_is_prepared_whatever_was_done_to_it_and_waits_if_it_is_not_wanted() {
+    if !privileged("generations made of others") {
+        return;
+    }
+    let bench = Bench::new();
+    let store = &bench.store;
+    let [one, two, three] = ["one", "two", "three"].map(|text| tree(&bench, text));
+    let first = hand_over(store, &one);
+    let second = hand_over(store, &two);
+    let kept = ["", "var/secret"].map(|name| inode(&first.checkout.join(name)));
+    let spare = first.checkout.with_extension("spare");
+    for round in 0..3 {
+        let place = if round == 0 { &first.checkout } else { &spare };
+        fs::write(place.join("var/text"), "somebody's").unwrap();
+        fs::write(place.join("text"), "somebody's").unwrap();
+        let begun = prepared(store, &two);
+        assert!(!place.exists(), "somebody could still find it");
+        // Who had that generation can't go on with it; it isn't told as one that stands.
+        assert!(lease(store, &first).is_err());
+        drop(begun);
+        assert!(spare.is_dir() && !first.checkout.exists());
+        assert!(fs::read(spare.join("text")).unwrap() == b"two" && !spare.join("var/text").exists());
+        let current = rootbuild_roots::publish::current(store, "hgweb").unwrap().unwrap();
+        assert_eq!(current.checkout, second.checkout);
+        assert_eq!(inode(&spare.join("var/secret")), kept[1]);
+    }
+    let third = hand_over_prepared(store, &three, prepared(store, &two));
+    check(store, &third);
+    assert_eq!(["", "var/secret"].map(|name| inode(&third.checkout.join(name))), kept);
+    assert!(!spare.exists() && !first.checkout.with_extension("index").exists());
+    // What was learnt while it was prepared is as good as what a look tells.
+    let text = third.checkout.join("text");
+    fs::write(&text, "three").unwrap();
+    let fourth = hand_over(store, &one);
+    let fifth = hand_over(store, &two);
+    for it in [&fourth, &fifth] {
+        check(store, it);
+    }
+    assert_eq!(inode(&fifth.checkout), kept[0]);
+    settle(store);
+}
+
+#[test]
+fn a_generation_in_use_is_not_prepared_and_one_that_is_being_prepared_is_left_alone() {
+    if !privileged("generations in use") {
+        return;
+    }
+    let bench = Bench::new();
+    let store = &bench.store;
+    let [one, two, three, four] = ["one", "two", "three", "four"].map(|text| tree(&bench, text));
+    let first = hand_over(store, &one);
+    let second = hand_over(store, &two);
+    let held = lease(store, &first).unwrap();
+    let begun = prepared(store, &two);
+    assert!(first.checkout.is_dir());
+    drop(held);
+    drop(begun);
+    // Two that prepare at a time, and a third that publishes meanwhile.
+    let taken = inode(&first.checkout);
+    let begun = [prepared(store, &two), prepared(store, &two)];
+    let third = hand_over(store, &three);
+    assert_ne!(inode(&third.checkout), taken);
+    let [a, b] = begun;
+    drop(b);
+    let fourth = hand_over_prepared(store, &four, a);
+    assert_eq!(inode(&fourth.checkout), taken);
+    for it in [&third, &fourth] {
+        check(store, it);
+    }
+    assert!(!second.checkout.exists());
     settle(store);
 }

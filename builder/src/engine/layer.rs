@@ -12,6 +12,7 @@ use rootbuild_playbooks::{run, toolchain};
 use rootbuild_roots::StepEvent;
 use rootbuild_roots::base::repos::Declared;
 use rootbuild_roots::base::{BaseContext, BaseSource};
+use rootbuild_roots::publish;
 use rootbuild_roots::sandbox::{Network, Nspawn};
 use rootbuild_roots::working::{self, WorkingRoot};
 use serde_json::json;
@@ -155,6 +156,12 @@ impl Engine {
         let toolchain = self.toolchain(&root.name)?;
         let watched = Watched::before(self, &root.name, project, &playbook.path)?;
         self.phase(&root.name, "preparing the root");
+        // Whatever differs will be seen in the tree, as far as anybody knows: then there is something to hand over, and
+        // what stands can be made ready for it meanwhile.
+        let differs = how == How::Replay(None);
+        if differs && publish::current(&self.store, &root.name).is_ok_and(|it| it.is_some()) {
+            self.prepare_checkout(&root.name, parent);
+        }
         let spec = PlaybookRun {
             root_name: root.name.clone(),
             project: project.clone(),

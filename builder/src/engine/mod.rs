@@ -183,6 +183,9 @@ impl Engine {
         if let Some(reader) = self.reader.get() {
             reader.save();
         }
+        // What roots that failed, or didn't change, have no use for is kept for the next time.
+        let unused = std::mem::take(&mut *self.prepared());
+        drop(unused);
         self.sink.event(&Event::Finished { seconds: start.elapsed().as_secs_f64() });
         outcomes.into_iter().flatten().collect()
     }

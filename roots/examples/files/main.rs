@@ -6,19 +6,25 @@
 //! files upper STORE TREE UPPER                         the same of an overlay's upper side over the tree
 //! files change STORE TREE NUMBER SALT                  a tree with so many other files; prints its digest
 //! files checkout STORE TREE TARGET private|linked|chosen
-//! files publish STORE NAME TREE private|linked
+//! files publish STORE NAME TREE                       all of a publication that nothing prepared
+//! files prepared STORE NAME TREE                      one that was prepared while a step worked, as in a provision;
+//!                                                      prints the milliseconds of it, and those of the preparation
 //! files bare links|clones|copies FROM TO THREADS       only the system calls; prints milliseconds
 //! ```
 
 mod bare;
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rootbuild_cache::{Digest, Kind, Store, Tree};
 use rootbuild_roots::Cancel;
 use rootbuild_roots::capture::{capture_directory, capture_overlay};
 use rootbuild_roots::checkout::{Areas, Sharing, checkout_as};
-use rootbuild_roots::publish::publish;
+use rootbuild_roots::publish;
+
+/// A definition that isn't there: nobody else's.
+const DEFINITION: &str = "/nonexistent/rootbuild.toml";
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -33,13 +39,31 @@ fn main() -> Outcome<()> {
             check_out(&open(store)?, &tree.parse()?, Path::new(target), how)
         }
         ["publish", store, name, tree] => {
-            let definition = Path::new("/nonexistent/rootbuild.toml");
-            publish(&open(store)?, name, &tree.parse()?, definition, &Cancel::new())?;
+            publish::publish(&open(store)?, name, &tree.parse()?, Path::new(DEFINITION), &Cancel::new())?;
             Ok(())
         }
+        ["prepared", store, name, tree] => publish_prepared_one(&open(store)?, name, &tree.parse()?),
         ["bare", how, from, to, threads] => bare::run(how, Path::new(from), Path::new(to), threads.parse()?),
         _ => Err("see the comment at the top of roots/examples/files/main.rs".into()),
     }
+}
+
+fn publish_prepared_one(store: &Store, name: &str, tree: &Digest) -> Outcome<()> {
+    let (definition, cancel) = (Path::new(DEFINITION), Cancel::new());
+    let near = publish::current(store, name)?.ok_or("publish something first")?.tree;
+    let start = Instant::now();
+    let prepared = publish::prepare(store, name, &near).ok_or("nothing can be prepared")?;
+    while !prepared.is_finished() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let before = start.elapsed();
+    // A step goes on for longer than that.
+    std::thread::sleep(Duration::from_millis(300));
+    let start = Instant::now();
+    publish::publish_prepared(store, name, tree, definition, &cancel, Some(prepared))?;
+    let milliseconds = |it: Duration| it.as_secs_f64() * 1000.0;
+    println!("{:.1} {:.1}", milliseconds(start.elapsed()), milliseconds(before));
+    Ok(())
 }
 
 fn open(store: &str) -> Outcome<Store> {

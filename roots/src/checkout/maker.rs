@@ -11,7 +11,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rootbuild_cache::{Digest, Entry, Kind, Store, Tree};
 
 use super::CheckoutError;
-use super::sharing::{Farm, Fresh, Sharing};
+use super::sharing::{Farm, Fresh, Linked, Sharing};
 use crate::fd::{self, Copier};
 
 /// Makes entries below `target`.
@@ -94,14 +94,18 @@ impl<'a> Maker<'a> {
         let owned = (meta.uid, meta.gid) == self.owner;
         let made = match &entry.kind {
             Kind::File { object, size } => {
-                if let Some(farm) = &self.farm {
-                    let linked = farm.link(dir, name, at, entry);
-                    if linked.map_err(|error| self.failed("link", entry)(error))? {
-                        return Ok(());
-                    }
+                let linked = self.farm.as_ref().map(|farm| farm.link(dir, name, at)).transpose();
+                let linked = linked.map_err(|error| self.failed("link", entry)(error))?;
+                if let Some(Linked::Yes) = linked {
+                    return Ok(());
                 }
                 let from = if *size == 0 { None } else { Some(self.object(object)?) };
-                return self.file(dir, name, entry, owned, from.as_ref(), *size);
+                let made = self.file(dir, name, entry, owned, from.as_ref(), *size)?;
+                if let (Some(farm), Some(Linked::Wanted { link, replace })) = (&self.farm, linked) {
+                    let kept = farm.made(&made, entry, (link, replace));
+                    kept.map_err(|error| self.failed("look at", entry)(error))?;
+                }
+                return Ok(());
             }
             Kind::Symlink { target } => rustix::fs::symlinkat(target.as_slice(), dir, name),
             Kind::CharDevice { major, minor } => {
@@ -137,7 +141,7 @@ impl<'a> Maker<'a> {
         owned: bool,
         from: Option<&File>,
         size: u64,
-    ) -> Result<(), CheckoutError> {
+    ) -> Result<File, CheckoutError> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o600))
             .map_err(|error| self.failed("make", entry)(error.into()))?;
@@ -149,7 +153,8 @@ impl<'a> Maker<'a> {
             }
         }
         fd::set_metadata(&file, None, &entry.meta, owned, false)
-            .map_err(|error| self.failed("set owner, mode and attributes of", entry)(error))
+            .map_err(|error| self.failed("set owner, mode and attributes of", entry)(error))?;
+        Ok(file)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which files of a checkout are private, and which it shares with other checkouts.
 
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -85,6 +86,8 @@ pub struct Fresh {
 struct FreshFile {
     path: Vec<u8>,
     link: LinkName,
+    /// Device and inode of what was made.
+    id: (u64, u64),
     /// The inode of that name has as many names as it can.
     replace: bool,
 }
@@ -112,7 +115,7 @@ impl Fresh {
             let Some(first) = files.first() else { return Ok(()) };
             let dir = fd::open_beneath(top.as_fd(), split(&first.path).0).map_err(failed)?;
             for file in *files {
-                links.add(&file.link, &dir, split(&file.path).1, file.replace)?;
+                links.add(&file.link, &dir, split(&file.path).1, file.id, file.replace)?;
             }
             Ok(())
         };
@@ -143,6 +146,16 @@ impl<'a> Shareable<'a> {
         // The top directory itself can't be kept read-only without all that is below it.
         path.contains(&b'/') && !self.private.contains(path) && !self.exposed.contains(path)
     }
+}
+
+/// What came of a wish for a shared file.
+pub(super) enum Linked {
+    /// It has the name.
+    Yes,
+    /// This one isn't shared.
+    No,
+    /// What is made instead may be shared under this name; whether it takes another's place.
+    Wanted { link: LinkName, replace: bool },
 }
 
 /// The link farm, for one checkout.
@@ -215,28 +228,33 @@ impl Farm {
     }
 
     /// Gives the shared file of the entry `at` the name `name` in `dir`, if there is one.
-    pub(super) fn link(
-        &self,
-        dir: &impl AsFd,
-        name: &[u8],
-        at: usize,
-        entry: &Entry,
-    ) -> std::io::Result<bool> {
-        let Some(link) = self.names.get(&at) else { return Ok(false) };
+    pub(super) fn link(&self, dir: &impl AsFd, name: &[u8], at: usize) -> io::Result<Linked> {
+        let Some(link) = self.names.get(&at) else { return Ok(Linked::No) };
         if self.elsewhere.load(Ordering::Relaxed) {
-            return Ok(false);
+            return Ok(Linked::No);
         }
-        let became = self.links.link(link, dir, name)?;
-        match became {
-            Shared::Done => return Ok(true),
-            Shared::Elsewhere => self.elsewhere.store(true, Ordering::Relaxed),
-            Shared::Missing | Shared::Full => {
-                let file =
-                    FreshFile { path: entry.path.clone(), link: *link, replace: became == Shared::Full };
-                self.fresh.lock().unwrap_or_else(PoisonError::into_inner).files.push(file);
+        match self.links.link(link, dir, name)? {
+            Shared::Done => Ok(Linked::Yes),
+            Shared::Missing => Ok(Linked::Wanted { link: *link, replace: false }),
+            Shared::Full => Ok(Linked::Wanted { link: *link, replace: true }),
+            Shared::Elsewhere => {
+                self.elsewhere.store(true, Ordering::Relaxed);
+                Ok(Linked::No)
             }
         }
-        Ok(false)
+    }
+
+    /// Remembers the file that was made for an entry since there was none to share.
+    pub(super) fn made(
+        &self,
+        file: impl AsFd,
+        entry: &Entry,
+        (link, replace): (LinkName, bool),
+    ) -> io::Result<()> {
+        let stat = rustix::fs::fstat(file)?;
+        let file = FreshFile { path: entry.path.clone(), link, id: (stat.st_dev, stat.st_ino), replace };
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner).files.push(file);
+        Ok(())
     }
 
     pub(super) fn into_fresh(self) -> Fresh {

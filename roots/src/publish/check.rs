@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use rootbuild_cache::fsck::{self, Check, Kind, Remedy, Severity};
 use rootbuild_cache::{Digest, Store};
 
-use super::{Generation, Place, check_name};
+use super::check_name;
+use super::place::{Generation, Place};
 
 /// Looks at links, descriptions, checkouts and their indices: not at what is in the checkouts, where services write.
 pub fn check(check: &Check<'_>) {
@@ -72,7 +73,7 @@ fn checkouts(check: &Check<'_>, name: &str, dir: &Path) {
                 let what = "a generation that was never handed over, or is just about to be";
                 check.found(Severity::Note, Kind::Leftover, &path, what, Remedy::Nothing);
             }
-        } else if number(&path, ".lock").is_none() {
+        } else if number(&path, ".lock").or_else(|| number(&path, ".spare")).is_none() {
             check.unknown(&path);
         }
     }

@@ -16,6 +16,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::Scope;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::FileType;
 
 use rootbuild_cache::tree::base_name;
@@ -38,7 +39,7 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    pub(super) fn of(stat: &Stat) -> Self {
+    fn of(stat: &Stat) -> Self {
         Self { inode: stat.id.1, size: stat.size, mtime: stat.mtime, ctime: stat.ctime }
     }
 
@@ -53,6 +54,48 @@ impl Seen {
     }
 }
 
+/// Tells which files of a tree are shared with other checkouts: they have more names than it gives them.
+pub(super) struct Names<'t> {
+    tree: &'t Tree,
+    /// How many a file of several has, by the first.
+    names: HashMap<&'t [u8], u32>,
+}
+
+impl<'t> Names<'t> {
+    pub(super) fn of(tree: &'t Tree) -> Self {
+        let mut names = HashMap::new();
+        for entry in tree.entries() {
+            if let Kind::Hardlink { target } = &entry.kind {
+                *names.entry(target.as_slice()).or_insert(1) += 1;
+            }
+        }
+        Self { tree, names }
+    }
+
+    /// What there is to see of the entry of this number.
+    pub(super) fn seen(&self, at: usize, stat: &Stat) -> Seen {
+        let shared = stat.kind == FileType::RegularFile && stat.links > 1 && {
+            let first = &self.tree.resolve(&self.tree.entries()[at]).path;
+            stat.links > self.names.get(first.as_slice()).copied().unwrap_or(1)
+        };
+        if shared { Seen::of(stat).shared() } else { Seen::of(stat) }
+    }
+}
+
+/// What the entries of a checkout are known to be, and that nobody could change them since; empty where
+/// nothing is known.
+#[derive(Debug, Default)]
+pub(super) struct Known(pub(super) Vec<Option<Seen>>);
+
+impl Known {
+    /// Of what stands for each entry of `tree`, in its order.
+    pub(super) fn of(tree: &Tree, stats: &[Option<Stat>]) -> Self {
+        let names = Names::of(tree);
+        let seen = stats.iter().enumerate().map(|(at, stat)| Some(names.seen(at, stat.as_ref()?)));
+        Self(seen.collect())
+    }
+}
+
 /// All of a checkout, in its tree's order.
 #[derive(Debug)]
 pub(super) struct Index {
@@ -61,28 +104,29 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// Looks at all of the checkout `root` of `tree`; afterwards nothing can change there and look the
-    /// same. `known`: what some entries are known to be.
+    /// Looks at all of the checkout `root` of `tree` that isn't known; afterwards nothing can change there and
+    /// look the same.
     pub(super) fn take(root: &Path, tree: &Tree, known: Known) -> io::Result<Self> {
-        let known = match known.0 {
-            found if found.is_empty() => stats(root, tree)?,
-            mut found => {
-                stat_missing(root, tree, &mut found)?;
-                found
-            }
-        };
-        let stats = known.into_iter().collect::<Option<Vec<Stat>>>();
-        let stats = stats.ok_or_else(|| io::Error::other("something of the checkout is missing"))?;
-        fd::settle(root, stats.iter().map(|it| it.ctime).max().unwrap_or_default());
-        let names = names(tree);
-        let seen = stats.iter().enumerate().map(|(at, stat)| {
-            let shared = stat.kind == FileType::RegularFile
-                && stat.links > 1
-                && stat.links
-                    > names.get(&tree.resolve(&tree.entries()[at]).path.as_slice()).map_or(1, |it| *it);
-            if shared { Seen::of(stat).shared() } else { Seen::of(stat) }
-        });
-        Ok(Self { tree: tree.digest(), seen: seen.collect() })
+        let Known(mut known) = known;
+        if known.is_empty() {
+            Known(known) = Known::of(tree, &stats(root, tree)?);
+        } else {
+            look_at_rest(root, tree, &mut known)?;
+        }
+        let seen = known.into_iter().collect::<Option<Vec<Seen>>>();
+        let seen = seen.ok_or_else(|| io::Error::other("something of the checkout is missing"))?;
+        fd::settle(root, seen.iter().map(|it| it.ctime).max().unwrap_or_default());
+        Ok(Self { tree: tree.digest(), seen })
+    }
+
+    /// The tree that was checked out.
+    pub(super) fn tree(&self) -> &Digest {
+        &self.tree
+    }
+
+    /// Whether it is one of `tree`.
+    pub(super) fn is_of(&self, tree: &Tree) -> bool {
+        self.tree == tree.digest() && self.seen.len() == tree.entries().len()
     }
 
     /// The inode numbers of all that was there.
@@ -117,12 +161,12 @@ impl Index {
         written
     }
 
-    /// The index of a checkout of `tree`; `None` where there is none, or no whole one.
-    pub(super) fn read(path: &Path, tree: &Tree) -> Option<Self> {
+    /// The index of a checkout; `None` where there is none, or no whole one.
+    pub(super) fn read(path: &Path) -> Option<Self> {
         let bytes = fs::read(path).ok()?;
         let (content, digest) = bytes.split_at_checked(bytes.len().checked_sub(32)?)?;
-        let entries = content.strip_prefix(MAGIC)?.strip_prefix(tree.digest().as_bytes())?;
-        let whole = Digest::of(content).as_bytes() == digest && entries.len() == tree.entries().len() * ENTRY;
+        let (tree, entries) = content.strip_prefix(MAGIC)?.split_first_chunk::<32>()?;
+        let whole = Digest::of(content).as_bytes() == digest && entries.len().is_multiple_of(ENTRY);
         let seen = entries.chunks_exact(ENTRY).map(|it| {
             let word = |at: usize| Some(u64::from_le_bytes(it.get(at..at + 8)?.try_into().ok()?));
             let half = |at: usize| Some(u32::from_le_bytes(it.get(at..at + 4)?.try_into().ok()?));
@@ -130,34 +174,24 @@ impl Index {
             Some(Seen { inode: word(0)?, size: word(8)?, mtime: time(16)?, ctime: time(28)? })
         });
         let seen = seen.collect::<Option<Vec<Seen>>>()?;
-        whole.then(|| Self { tree: tree.digest(), seen })
+        whole.then(|| Self { tree: Digest::from_bytes(*tree), seen })
     }
 }
-
-/// How many names a file of several has in the tree, by the first.
-fn names(tree: &Tree) -> HashMap<&[u8], u32> {
-    let mut names = HashMap::new();
-    for entry in tree.entries() {
-        if let Kind::Hardlink { target } = &entry.kind {
-            *names.entry(target.as_slice()).or_insert(1) += 1;
-        }
-    }
-    names
-}
-
-/// What the entries of a checkout are known to be, and that nobody could change them since; empty where
-/// nothing is known.
-#[derive(Debug, Default)]
-pub(super) struct Known(pub(super) Vec<Option<Stat>>);
 
 /// Looks at the entries that nothing is known of.
-fn stat_missing(root: &Path, tree: &Tree, known: &mut [Option<Stat>]) -> io::Result<()> {
+fn look_at_rest(root: &Path, tree: &Tree, known: &mut [Option<Seen>]) -> io::Result<()> {
     let top = Dir::top(root)?;
-    let top = top.fd()?;
+    let (top, names) = (top.fd()?, Names::of(tree));
+    let mut open: Option<(&[u8], OwnedFd)> = None;
     for (at, known) in known.iter_mut().enumerate().filter(|(_, known)| known.is_none()) {
         let (parent, name) = fd::split(&tree.entries()[at].path);
-        let dir = fd::open_beneath(rustix::fd::AsFd::as_fd(&top), parent)?;
-        *known = Some(if at == 0 { fd::stat(&dir)? } else { fd::stat_at(&dir, name)? });
+        let dir = match open.take() {
+            Some((path, dir)) if path == parent => dir,
+            _ => fd::open_beneath(top.as_fd(), parent)?,
+        };
+        let stat = if at == 0 { fd::stat(&dir)? } else { fd::stat_at(&dir, name)? };
+        *known = Some(names.seen(at, &stat));
+        open = Some((parent, dir));
     }
     Ok(())
 }

@@ -11,7 +11,8 @@ use rootbuild_cache::Store;
 use rootbuild_cache::gc::{Class, Item, ItemError, Need, Standing};
 use rootbuild_cache::usage::{Counted, Usage};
 
-use super::{Locked, Place, PublishError, check_name, failed, index, lock, mounted_below, users};
+use super::place::{Locked, Place, lock, mounted_below};
+use super::{PublishError, check_name, failed, index, users};
 
 /// What standing generations need, and generations that may go, as items: all but the current one of each root and those
 /// before it, `keep` in all. One that somebody uses stays, and is told as needed. Looks, and does nothing.
@@ -24,7 +25,11 @@ pub fn holdings<'a>(store: &Store, keep: usize) -> Result<(Vec<Need>, Vec<Item<'
         // The current one comes first, whatever numbers there are.
         numbers.sort_unstable_by_key(|number| (Some(*number) != current, std::cmp::Reverse(*number)));
         for (at, number) in numbers.into_iter().enumerate() {
-            let generation = place.generation(number)?;
+            let generation = if is_away(&place, number)? {
+                place.description(number)?
+            } else {
+                place.generation(number)?
+            };
             if at < keep.max(1) || Some(number) == current {
                 let why = format!("generation {number} of root `{name}`");
                 needs.extend(generation.map(|it| Need { tree: it.tree, why }));
@@ -52,12 +57,21 @@ fn names(store: &Store) -> Result<BTreeSet<String>, PublishError> {
     Ok(names)
 }
 
+/// Whether the checkout of a generation became a spare one, or is just becoming another.
+fn is_away(place: &Place, number: u64) -> Result<bool, PublishError> {
+    let busy = || lock(&place.lock(number), FlockOperation::NonBlockingLockExclusive);
+    Ok(place.spare(number).is_dir() || matches!(busy()?, Locked::Busy))
+}
+
 fn item<'a>(store: &Store, name: &str, number: u64) -> Result<Item<'a>, PublishError> {
     let place = Place::new(store, name)?;
     let generation = place.generation(number)?;
     let checkout = place.checkout(number);
     let used = use_of(store, &place, number)?;
-    let usage = Usage::of(&checkout, &Counted::default()).map_err(failed("look at", &checkout))?;
+    let mut usage = Usage::default();
+    for dir in [&checkout, &place.spare(number)] {
+        usage += Usage::of(dir, &Counted::default()).map_err(failed("look at", dir))?;
+    }
     let told = place.json(number).metadata().and_then(|it| it.modified());
     let (store, name) = (store.clone(), name.to_owned());
     Ok(Item {
@@ -111,8 +125,10 @@ fn remove(store: &Store, name: &str, number: u64, trash: &Path) -> Result<bool, 
         Locked::Held(file) => Some(file),
         Locked::Missing => None,
     };
-    // The directory first: while the others are there, they will be found again.
-    for from in [place.checkout(number), place.json(number), place.index(number), lock_file] {
+    // The directories first: while the others are there, they will be found again.
+    for from in
+        [place.checkout(number), place.spare(number), place.json(number), place.index(number), lock_file]
+    {
         match fs::rename(&from, trash.join(from.file_name().unwrap_or_default())) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
             _ => {}

@@ -4,117 +4,181 @@
 //! All else goes and is made anew, whoever changed it. Hardlinked files stay with all their names or
 //! go with all of them.
 
+mod compare;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use rayon::prelude::*;
+use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
 
-use rootbuild_cache::tree::{base_name, compare_paths, parent_path};
+use rootbuild_cache::tree::{base_name, parent_path};
 use rootbuild_cache::{Entry, Kind, Store, Tree};
 
-use super::index::{Index, Known};
+use super::index::{Index, Known, Names};
 use crate::cancel::Cancel;
 use crate::capture;
 use crate::checkout::{CheckoutError, Fresh, Maker, Sharing};
 use crate::fd::{self, Dir, Stat};
+use compare::{Compared, staying};
 
-/// Makes `root`, which was checked out as `old` and had `index` then, a checkout of `new`. `stats` is what
-/// stands there now of the entries of `new`, and nobody but us writes there. After an error `root` is
-/// nothing any more. Returns what others could share, and what is known of the entries.
+/// What is known of what stands in the checkout that becomes another.
+pub(super) enum Found {
+    /// Nobody could come to it since the index was taken: all is as it says.
+    AsIndexed,
+    /// What stands there now of each entry of the new tree.
+    Stats(Vec<Option<Stat>>),
+}
+
+/// Makes `root`, which was checked out as `old` and had `index` then, a checkout of `new`. Nobody but us
+/// writes there. After an error `root` is nothing any more. Returns what others could share, and what is known of
+/// the entries.
 pub(super) fn renew(
     store: &Store,
     root: &Path,
     (old, index): (&Tree, &Index),
-    (new, mut stats): (&Tree, Vec<Option<Stat>>),
+    (new, found): (&Tree, &Found),
     sharing: Sharing<'_>,
     cancel: &Cancel,
 ) -> Result<(Fresh, Known), CheckoutError> {
     let failed = |source| CheckoutError::Io { action: "update", path: root.to_owned(), source };
     let top = Dir::top(root).map_err(failed)?;
-    let plan = Plan::new(&top, (old, index), (new, &stats)).map_err(failed)?;
-    let fresh = plan.apply(store, root, &top, sharing, cancel)?;
-    for at in plan.made.iter().chain(&plan.touched) {
-        stats[*at] = None;
+    let state = State { old, index, new, found, compared: Compared::new(old, new) };
+    let plan = Plan::new(&top, &state).map_err(failed)?;
+    let dirs = Dirs { top: &top, found: Mutex::default() };
+    let fresh = plan.apply(store, root, &dirs, sharing, cancel)?;
+    let mut known = state.known();
+    let names = Names::of(new);
+    for at in plan.made.iter().chain(&plan.touched).copied() {
+        let stat = || {
+            let (parent, name) = fd::split(&new.entries()[at].path);
+            let dir = dirs.get(parent)?;
+            if at == 0 { fd::stat(dir.fd()?) } else { fd::stat_at(dir.fd()?, name) }
+        };
+        // What others are to share is still to get another name.
+        let settled = fresh.is_empty() || new.entries()[at].is_directory();
+        known.0[at] = if settled { Some(names.seen(at, &stat().map_err(failed)?)) } else { None };
     }
-    Ok((fresh, Known(stats)))
+    Ok((fresh, known))
+}
+
+/// Two trees, and what stands of the first.
+struct State<'t> {
+    old: &'t Tree,
+    index: &'t Index,
+    new: &'t Tree,
+    found: &'t Found,
+    compared: Compared<'t>,
+}
+
+impl State<'_> {
+    /// Whether anything stands at the place of an entry of the new tree.
+    fn is_there(&self, at: usize) -> bool {
+        match self.found {
+            Found::AsIndexed => self.compared.beside(at).is_some(),
+            Found::Stats(stats) => stats[at].is_some(),
+        }
+    }
+
+    fn is_directory_there(&self, at: usize) -> bool {
+        let old = || self.compared.beside(at).is_some_and(|it| self.old.entries()[it].is_directory());
+        self.new.entries()[at].is_directory()
+            && match self.found {
+                Found::AsIndexed => old(),
+                Found::Stats(stats) => stats[at].is_some_and(|it| it.kind == FileType::Directory),
+            }
+    }
+
+    /// Whether what is there is what was checked out.
+    fn is_untouched(&self, at: usize) -> bool {
+        match (self.found, self.compared.beside(at)) {
+            // The top one was renamed.
+            (_, None) | (Found::Stats(_), Some(0)) => false,
+            (Found::AsIndexed, Some(_)) => true,
+            (Found::Stats(stats), Some(before)) => {
+                stats[at].is_some_and(|stat| self.index.get(before).is_some_and(|it| it.is(&stat)))
+            }
+        }
+    }
+
+    /// Whether it is what the new tree wants, if it is untouched.
+    fn is_same(&self, at: usize) -> bool {
+        self.compared.is_same(at)
+            && match self.found {
+                Found::AsIndexed => true,
+                Found::Stats(stats) => stats[at].is_some_and(|stat| is(&stat, &self.new.entries()[at])),
+            }
+    }
+
+    /// What was known before anything was done.
+    fn known(&self) -> Known {
+        match self.found {
+            Found::Stats(stats) => Known::of(self.new, stats),
+            Found::AsIndexed => {
+                let seen = |at| self.compared.beside(at).and_then(|it| self.index.get(it).copied());
+                Known((0..self.new.entries().len()).map(seen).collect())
+            }
+        }
+    }
 }
 
 /// What is to be done.
 struct Plan<'t> {
     new: &'t Tree,
-    /// Directories of the new tree that are there.
-    there: HashSet<usize>,
     /// Names to be removed, with the number of their directory.
     removed: Vec<(usize, Vec<u8>)>,
     /// Entries to be made, in order.
     made: Vec<usize>,
     /// Directories whose metadata is set again at the end.
     touched: BTreeSet<usize>,
+    /// Those of them that are there already.
+    standing: Vec<usize>,
 }
 
 impl<'t> Plan<'t> {
-    fn new(
-        top: &Arc<Dir>,
-        (old, index): (&Tree, &Index),
-        (new, stats): (&'t Tree, &[Option<Stat>]),
-    ) -> io::Result<Self> {
-        let (beside, gone) = compare(old, new);
-        let untouched = |at: usize| {
-            // The top one was renamed.
-            let before = beside[at].filter(|_| at > 0).and_then(|it| index.get(it));
-            stats[at].is_some_and(|stat| before.is_some_and(|it| it.is(&stat)))
-        };
-        let same = |at: usize| beside[at].is_some_and(|it| old.entries()[it] == new.entries()[at]);
-        let good = files(old, new, |at| {
-            untouched(at) && same(at) && stats[at].is_some_and(|stat| is(&stat, &new.entries()[at]))
-        });
+    fn new(top: &Arc<Dir>, state: &State<'t>) -> io::Result<Self> {
+        let new = state.new;
+        let good = |at: usize| state.is_same(at) && state.is_untouched(at);
+        let good = staying(state.old, new, (0..new.entries().len()).map(good).collect());
         let mut plan = Self {
             new,
-            there: HashSet::new(),
             removed: Vec::new(),
             made: Vec::new(),
             touched: BTreeSet::from([0]),
+            standing: Vec::new(),
         };
-        let mut way: Vec<(usize, usize)> = Vec::new();
-        for (at, entry) in new.entries().iter().enumerate() {
-            while way.last().is_some_and(|(_, end)| *end <= at) {
-                way.pop();
-            }
-            let parent = way.last().map_or(0, |(parent, _)| *parent);
-            let directory = new.directory(at);
-            if let Some((length, _)) = directory {
-                way.push((at, at + length));
-            }
-            let stat = stats[at];
-            if directory.is_some() && stat.is_some_and(|it| it.kind == FileType::Directory) {
-                plan.there.insert(at);
-                if !untouched(at) {
+        for (at, entry) in new.entries().iter().enumerate().filter(|(at, _)| !good[*at]) {
+            if state.is_directory_there(at) {
+                if !state.is_untouched(at) {
                     plan.foreign_names(top, at)?;
-                    plan.touched.insert(at);
-                } else if !same(at) || !stat.is_some_and(|it| is(&it, entry)) {
-                    plan.touched.insert(at);
                 }
-            } else if !good.contains(&at) {
-                if stat.is_some() {
-                    plan.removed.push((parent, base_name(&entry.path).to_vec()));
-                }
-                plan.made.push(at);
-                plan.touched.insert(parent);
-                if directory.is_some() {
-                    plan.touched.insert(at);
-                }
+                plan.touched.insert(at);
+                continue;
+            }
+            let parent = new.range(parent_path(&entry.path).unwrap_or_default()).start;
+            if state.is_there(at) {
+                plan.removed.push((parent, base_name(&entry.path).to_vec()));
+            }
+            plan.made.push(at);
+            plan.touched.insert(parent);
+            if entry.is_directory() {
+                plan.touched.insert(at);
             }
         }
-        for entry in gone {
+        for entry in state.compared.gone() {
             let parent = new.range(parent_path(&entry.path).unwrap_or_default());
-            if plan.there.contains(&parent.start) && !parent.is_empty() && untouched(parent.start) {
+            let there = !parent.is_empty() && state.is_directory_there(parent.start);
+            // Where the directory isn't as it was, all that doesn't belong there goes anyway.
+            if there && state.is_untouched(parent.start) {
                 plan.removed.push((parent.start, base_name(&entry.path).to_vec()));
                 plan.touched.insert(parent.start);
             }
         }
+        plan.standing = plan.touched.iter().copied().filter(|at| state.is_directory_there(*at)).collect();
         Ok(plan)
     }
 
@@ -140,7 +204,7 @@ impl<'t> Plan<'t> {
         &self,
         store: &Store,
         root: &Path,
-        top: &Arc<Dir>,
+        dirs: &Dirs<'t>,
         sharing: Sharing<'_>,
         cancel: &Cancel,
     ) -> Result<Fresh, CheckoutError> {
@@ -148,35 +212,44 @@ impl<'t> Plan<'t> {
         // Nobody's owner: what is made may stand in a directory that passes its group on.
         let maker =
             Maker::new(store, root, (u32::MAX, u32::MAX))?.sharing_some(self.new, sharing, &self.made)?;
-        for at in self.touched.intersection(&self.there.iter().copied().collect()) {
+        for at in &self.standing {
             let entry = &entries[*at];
-            let free = || fd::remove_xattr(descend(top, &entry.path)?.fd()?, "system.posix_acl_default");
+            let free = || fd::remove_xattr(dirs.get(&entry.path)?.fd()?, "system.posix_acl_default");
             free().map_err(maker.failed("open", entry))?;
         }
         for (at, name) in &self.removed {
             cancel.check()?;
             let entry = &entries[*at];
-            let remove = || fd::remove(&descend(top, &entry.path)?, name);
+            let remove = || fd::remove(&dirs.get(&entry.path)?, name);
             remove().map_err(maker.failed("remove something of", entry))?;
         }
-        for at in &self.made {
+        for entry in self.made.iter().map(|at| &entries[*at]).filter(|entry| entry.is_directory()) {
             cancel.check()?;
-            let entry = &entries[*at];
             let (parent, name) = fd::split(&entry.path);
-            let dir = descend(top, parent).map_err(maker.failed("make", entry))?;
-            let fd = dir.fd().map_err(maker.failed("make", entry))?;
-            if entry.is_directory() {
-                rustix::fs::mkdirat(&fd, name, Mode::from_raw_mode(0o700))
-                    .map_err(|error| maker.failed("make", entry)(error.into()))?;
-            } else {
-                maker.make(&fd, name, *at, entry)?;
-            }
+            let make = || -> io::Result<()> {
+                Ok(rustix::fs::mkdirat(dirs.get(parent)?.fd()?, name, Mode::from_raw_mode(0o700))?)
+            };
+            make().map_err(maker.failed("make", entry))?;
         }
+        let files: Vec<usize> = self.made.iter().copied().filter(|at| !entries[*at].is_directory()).collect();
+        let parent = |at: &usize| fd::split(&entries[*at].path).0;
+        let by_directory: Vec<&[usize]> = files.chunk_by(|a, b| parent(a) == parent(b)).collect();
+        let fill = |files: &&[usize]| -> Result<(), CheckoutError> {
+            for at in *files {
+                cancel.check()?;
+                let entry = &entries[*at];
+                let dir = dirs.get(parent(at)).map_err(maker.failed("make", entry))?;
+                let fd = dir.fd().map_err(maker.failed("make", entry))?;
+                maker.make(&fd, base_name(&entry.path), *at, entry)?;
+            }
+            Ok(())
+        };
+        fd::in_pool(fd::Work::Write, || by_directory.par_iter().try_for_each(fill))?;
         for entry in self.made.iter().map(|at| &entries[*at]) {
             let Kind::Hardlink { target } = &entry.kind else { continue };
             let link = || -> io::Result<()> {
                 let (from, to) = (fd::split(target), fd::split(&entry.path));
-                let (from_dir, to_dir) = (descend(top, from.0)?, descend(top, to.0)?);
+                let (from_dir, to_dir) = (dirs.get(from.0)?, dirs.get(to.0)?);
                 Ok(rustix::fs::linkat(from_dir.fd()?, from.1, to_dir.fd()?, to.1, AtFlags::empty())?)
             };
             link().map_err(maker.failed("link", entry))?;
@@ -184,16 +257,44 @@ impl<'t> Plan<'t> {
         // Deepest first.
         for at in self.touched.iter().rev() {
             let entry = &entries[*at];
-            set_directory(top, entry).map_err(maker.failed("set owner, mode and attributes of", entry))?;
+            let set = || set_directory(dirs.get(&entry.path)?.fd()?, entry);
+            set().map_err(maker.failed("set owner, mode and attributes of", entry))?;
         }
         Ok(maker.into_fresh())
     }
 }
 
+/// Directories below one, each looked for once.
+struct Dirs<'t> {
+    top: &'t Arc<Dir>,
+    found: Mutex<HashMap<&'t [u8], Arc<Dir>>>,
+}
+
+impl<'t> Dirs<'t> {
+    /// The directory at `path`, which must stay where it is from now on.
+    fn get(&self, path: &'t [u8]) -> io::Result<Arc<Dir>> {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = path;
+        let mut dir = loop {
+            match found.get(known) {
+                _ if known.is_empty() => break Arc::clone(self.top),
+                Some(found) => break Arc::clone(found),
+                None => known = fd::split(known).0,
+            }
+        };
+        while known.len() < path.len() {
+            let start = if known.is_empty() { 0 } else { known.len() + 1 };
+            let name = path[start..].split(|byte| *byte == b'/').next().unwrap_or_default();
+            dir = dir.child(name)?.0;
+            known = &path[..start + name.len()];
+            found.insert(known, Arc::clone(&dir));
+        }
+        Ok(dir)
+    }
+}
+
 /// Gives a directory exactly the metadata that its entry has.
-fn set_directory(top: &Arc<Dir>, entry: &Entry) -> io::Result<()> {
-    let dir = descend(top, &entry.path)?;
-    let fd = dir.fd()?;
+fn set_directory(fd: impl AsFd, entry: &Entry) -> io::Result<()> {
     for (name, _) in fd::list_xattrs(&fd, None, capture::belongs)? {
         match rustix::fs::fremovexattr(&fd, name.as_slice()) {
             Ok(()) | Err(Errno::NODATA | Errno::NOTSUP) => {}
@@ -203,7 +304,7 @@ fn set_directory(top: &Arc<Dir>, entry: &Entry) -> io::Result<()> {
     fd::set_metadata(&fd, None, &entry.meta, false, false)
 }
 
-fn flags(file: impl rustix::fd::AsFd) -> Option<rustix::fs::IFlags> {
+fn flags(file: impl AsFd) -> Option<rustix::fs::IFlags> {
     // How the file system keeps a large directory.
     let own = rustix::fs::IFlags::from_bits_retain(0x1000);
     rustix::fs::ioctl_getflags(file).ok().map(|flags| flags - own)
@@ -223,49 +324,4 @@ fn is(stat: &Stat, entry: &Entry) -> bool {
     };
     let mode = stat.kind == FileType::Symlink || stat.mode == meta.mode;
     length && mode && (stat.uid, stat.gid, stat.mtime) == (meta.uid, meta.gid, meta.mtime)
-}
-
-/// For each entry of `new` the number of the one of that path in `old`; and those of `old` that `new`
-/// hasn't.
-fn compare<'o>(old: &'o Tree, new: &Tree) -> (Vec<Option<usize>>, Vec<&'o Entry>) {
-    let (mut beside, mut gone) = (Vec::with_capacity(new.entries().len()), Vec::new());
-    let mut theirs = old.entries().iter().enumerate().peekable();
-    for entry in new.entries() {
-        while let Some((_, it)) = theirs.next_if(|(_, it)| compare_paths(&it.path, &entry.path).is_lt()) {
-            gone.push(it);
-        }
-        beside.push(theirs.next_if(|(_, it)| it.path == entry.path).map(|(number, _)| number));
-    }
-    gone.extend(theirs.map(|(_, it)| it));
-    (beside, gone)
-}
-
-/// The files that stay: all of whose names are `good`, and were all in the old tree.
-fn files(old: &Tree, new: &Tree, good: impl Fn(usize) -> bool) -> HashSet<usize> {
-    let mut names: HashMap<&[u8], Vec<usize>> = HashMap::new();
-    for (at, entry) in new.entries().iter().enumerate() {
-        if let Kind::Hardlink { target } = &entry.kind {
-            names.entry(target).or_default().push(at);
-        }
-    }
-    let mut before: HashMap<&[u8], usize> = HashMap::new();
-    for entry in old.entries() {
-        if let Kind::Hardlink { target } = &entry.kind {
-            *before.entry(target).or_default() += 1;
-        }
-    }
-    let mut stay = HashSet::with_capacity(new.entries().len());
-    for (at, entry) in new.entries().iter().enumerate() {
-        if matches!(entry.kind, Kind::Directory | Kind::Hardlink { .. }) {
-            continue;
-        }
-        let path = entry.path.as_slice();
-        let links = names.get(path).map_or(&[][..], Vec::as_slice);
-        let all = before.get(path).copied().unwrap_or(0) == links.len();
-        if all && good(at) && links.iter().all(|link| good(*link)) {
-            stay.insert(at);
-            stay.extend(links);
-        }
-    }
-    stay
 }

@@ -1,36 +1,56 @@
-//! A checkout for a publication: of a generation that nobody needs, of what was prepared meanwhile, or
-//! from nothing.
+//! A checkout for a publication: of what was prepared meanwhile, of a generation that nobody needs, or from
+//! nothing.
+//!
+//! What is prepared is made of the generation that nobody needs, too: it is moved to staging, where nobody finds
+//! it any more, looked through, and made a checkout of what the next tree will differ little from. What
+//! was learnt of it stays true from then on, so that a publication has only the difference of two trees to write.
+//! If no publication comes, it becomes `<n>.spare` for the next time.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use rustix::fs::FlockOperation;
 
 use rootbuild_cache::{Digest, Staging, Store, Tree, durable};
 
-use super::index::Known;
-use super::index::{self, Index};
-use super::{Locked, Place, PublishError, failed, lock, mounted_below, renew, users};
+use super::index::{self, Index, Known};
+use super::place::{Locked, Place, lock, mounted_below};
+use super::renew::{self, Found};
+use super::{PublishError, failed, users};
 use crate::cancel::Cancel;
 use crate::checkout::{Areas, CheckoutError, Fresh, Sharing, checkout_as};
-use crate::fd::Stat;
 
-/// A checkout that a thread of its own writes, for a publication to come. Dropped, it isn't written to
-/// its end, and what there is of it is removed.
+/// A checkout that a thread of its own makes, for a publication to come. Dropped, it isn't written to
+/// its end, and what there is of it is removed, or put back where it was made of a generation.
 #[derive(Debug)]
 pub struct Prepared {
     thread: Option<JoinHandle<Option<Ready>>>,
     cancel: Cancel,
+    /// Whether a generation may be in its hands.
+    takes: Arc<AtomicBool>,
 }
 
+/// A checkout in staging that nobody could come to since its index was taken.
 #[derive(Debug)]
 struct Ready {
     staging: Staging,
     tree: Tree,
     index: Index,
     private: Option<Areas>,
+    /// The generation that it was made of.
+    of: Option<Taken>,
+}
+
+/// The generation that something is made of: locked, so that nobody takes it for a leftover.
+#[derive(Debug)]
+struct Taken {
+    index: PathBuf,
+    spare: PathBuf,
+    _held: File,
 }
 
 /// A checkout in staging.
@@ -48,9 +68,41 @@ fn sharing<'a>(store: &Store, target: &Path, private: Option<&'a Areas>) -> Shar
     private.map_or(Sharing::Private, |private| Sharing::where_needed(store, target, private))
 }
 
+impl Prepared {
+    /// Whether nothing more is to be done before a publication.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    fn ready(mut self) -> Option<Ready> {
+        self.thread.take()?.join().ok().flatten()
+    }
+}
+
 impl Drop for Prepared {
     fn drop(&mut self) {
         self.cancel.cancel();
+        // What isn't made of a generation stops by itself, and is worth nothing.
+        if !self.is_finished() && !self.takes.load(Ordering::SeqCst) {
+            return;
+        }
+        if let Some(ready) = self.thread.take().and_then(|thread| thread.join().ok().flatten()) {
+            ready.put_back();
+        }
+    }
+}
+
+impl Ready {
+    /// Keeps what was made of a generation for the next time.
+    fn put_back(self) {
+        let Some(taken) = &self.of else { return };
+        let root = self.staging.path().join("root");
+        // While the directory isn't there, the index is nobody's.
+        let kept = self.index.write(&taken.index).and_then(|()| fs::rename(&root, &taken.spare));
+        if let Err(error) = kept {
+            tracing::info!(root = %taken.spare.display(), %error, "not kept");
+        }
     }
 }
 
@@ -62,123 +114,160 @@ pub fn prepare(store: &Store, name: &str, near: &Digest) -> Option<Prepared> {
 
 /// Begins to check `near` out for the next publication of the root `name`, while a step still works on the
 /// tree that will be published: what differs is written then. `private` are its private areas, as for
-/// [`super::Wanted`]. `None` where there is no need, since there is a generation that it can be made of, or
-/// it can't be done; that is no error.
+/// [`super::Wanted`]. `None` where it can't be done; that is no error.
+///
+/// The generation before the current one becomes that checkout, if nobody uses it: its directory is
+/// gone from here on, like after the publication.
 #[must_use]
 pub fn prepare_as(store: &Store, name: &str, near: &Digest, private: Option<&Areas>) -> Option<Prepared> {
     let place = Place::new(store, name).ok()?;
-    let current = place.current().ok()?.map(|(number, _)| number);
-    if current.is_some_and(|current| spare(&place, current).is_some()) {
+    if !store.has_tree(near) {
         return None;
     }
-    let tree = store.tree(near).ok()?;
     let cancel = Cancel::new();
-    let (store, stop, private) = (store.clone(), cancel.clone(), private.cloned());
-    let thread = std::thread::Builder::new().name("prepare".to_owned()).spawn(move || {
-        let staging = store.checkout_staging("prepare").ok()?;
-        let root = staging.path().join("root");
-        DirBuilder::new().mode(0o700).create(&root).ok()?;
-        let fresh =
-            checkout_as(&store, &tree, &root, sharing(&store, &root, private.as_ref()), &stop).ok()?;
-        if !fresh.is_empty() {
-            store.sync().ok()?;
-            fresh.share(&store, &root).ok()?;
-        }
-        let index = Index::take(&root, &tree, Known::default()).ok()?;
-        Some(Ready { staging, tree, index, private })
-    });
-    Some(Prepared { thread: Some(thread.ok()?), cancel })
+    let takes = Arc::new(AtomicBool::new(false));
+    let (store, near, private) = (store.clone(), *near, private.cloned());
+    let (stop, taking) = (cancel.clone(), Arc::clone(&takes));
+    let thread = std::thread::Builder::new()
+        .name("prepare".to_owned())
+        .spawn(move || ready(&store, &place, (&near, private), (&stop, &taking)));
+    Some(Prepared { thread: Some(thread.ok()?), cancel, takes })
+}
+
+fn ready(
+    store: &Store,
+    place: &Place,
+    (near, private): (&Digest, Option<Areas>),
+    (stop, takes): (&Cancel, &AtomicBool),
+) -> Option<Ready> {
+    let tree = store.tree(near).ok()?;
+    let areas = private.as_ref();
+    // Who cancels looks at this afterwards: either is seen.
+    takes.store(true, Ordering::SeqCst);
+    stop.check().ok()?;
+    let reused = reuse(store, place, (&tree, areas), &Cancel::new()).ok().flatten();
+    takes.store(reused.is_some(), Ordering::SeqCst);
+    let (Made { staging, fresh, known }, of) = match reused {
+        Some((made, taken)) => (made, Some(taken)),
+        None => (from_nothing(store, (&tree, areas), stop).ok()?, None),
+    };
+    let root = staging.path().join("root");
+    // So that there is little to be written when others wait for it; and it may be kept for later.
+    let dir = File::open(&root).ok()?;
+    rustix::fs::syncfs(&dir).ok()?;
+    fresh.share(store, &root).ok()?;
+    let index = Index::take(&root, &tree, known).ok()?;
+    Some(Ready { staging, tree, index, private, of })
 }
 
 /// A checkout of `tree`.
 pub(super) fn make(
     store: &Store,
     place: &Place,
-    current: Option<u64>,
-    tree: &Tree,
-    (private, prepared): (Option<&Areas>, Option<Prepared>),
+    (tree, private): (&Tree, Option<&Areas>),
+    prepared: Option<Prepared>,
+    cancel: &Cancel,
+) -> Result<Made, PublishError> {
+    if let Some(ready) = prepared.and_then(Prepared::ready)
+        && ready.private.as_ref() == private
+    {
+        let Ready { staging, tree: old, index, .. } = ready;
+        let found = (tree, private, Found::AsIndexed);
+        let made = renewed(store, &staging, (&old, &index), found, cancel)?;
+        // Freeing a tree takes as long as reading one, and others wait.
+        std::thread::spawn(move || drop((old, index)));
+        if let Some((fresh, known)) = made {
+            return Ok(Made { staging, fresh, known });
+        }
+    }
+    if let Some((made, _)) = reuse(store, place, (tree, private), cancel)? {
+        return Ok(made);
+    }
+    from_nothing(store, (tree, private), cancel)
+}
+
+fn from_nothing(
+    store: &Store,
+    (tree, private): (&Tree, Option<&Areas>),
     cancel: &Cancel,
 ) -> Result<Made, PublishError> {
     let staging = store.checkout_staging("publish")?;
-    if let Some((fresh, known)) = reuse(store, place, current, (tree, private), &staging, cancel)? {
-        return Ok(Made { staging, fresh, known });
-    }
-    let ready = prepared.and_then(|mut it| it.thread.take()?.join().ok().flatten());
-    if let Some(Ready { staging, tree: old, index, private: its }) = ready
-        && its.as_ref() == private
-        && let Ok(stats) = index::stats(&staging.path().join("root"), tree)
-        && let Some((fresh, known)) =
-            renewed(store, &staging, (&old, &index), (tree, private, stats), cancel)?
-    {
-        return Ok(Made { staging, fresh, known });
-    }
     let root = staging.path().join("root");
     DirBuilder::new().mode(0o700).create(&root).map_err(failed("make", &root))?;
     let fresh = checkout_as(store, tree, &root, sharing(store, &root, private), cancel)?;
     Ok(Made { staging, fresh, known: Known::default() })
 }
 
-/// The latest generation before the current one, if it may be known what was done to it.
-fn spare(place: &Place, current: u64) -> Option<u64> {
-    let number = place.numbers().ok()?.into_iter().rfind(|it| *it < current)?;
-    (place.index(number).exists() && place.checkout(number).is_dir()).then_some(number)
+/// The latest generation before the current one, if it may be known what was done to it, and where its
+/// checkout is.
+fn spare(place: &Place) -> Result<Option<(u64, PathBuf)>, PublishError> {
+    let Some((current, _)) = place.current()? else { return Ok(None) };
+    let Some(number) = place.numbers()?.into_iter().rfind(|it| *it < current) else { return Ok(None) };
+    let places = [place.checkout(number), place.spare(number)];
+    Ok(places.into_iter().find(|it| it.is_dir()).map(|it| (number, it)))
 }
 
-/// Makes `root` in `staging` a checkout of `tree` from the latest generation but the `current` one, if
-/// nobody uses that and it is known what was changed there.
+/// Makes the latest generation but the current one, if nobody uses that and it is known what was changed there,
+/// a checkout of `tree` in staging.
 fn reuse(
     store: &Store,
     place: &Place,
-    current: Option<u64>,
     (tree, private): (&Tree, Option<&Areas>),
-    staging: &Staging,
     cancel: &Cancel,
-) -> Result<Option<(Fresh, Known)>, PublishError> {
-    let Some(current) = current else { return Ok(None) };
-    let Some(number) = spare(place, current) else { return Ok(None) };
-    let Some(generation) = place.generation(number)? else { return Ok(None) };
+) -> Result<Option<(Made, Taken)>, PublishError> {
+    let Some((number, from)) = spare(place)? else { return Ok(None) };
+    let Some(generation) = place.description(number)? else { return Ok(None) };
     if generation.private() != private.cloned() {
         return Ok(None);
     }
-    let Locked::Held(_held) = lock(&place.lock(number), FlockOperation::NonBlockingLockExclusive)? else {
+    let Locked::Held(held) = lock(&place.lock(number), FlockOperation::NonBlockingLockExclusive)? else {
         return Ok(None);
     };
-    let (from, root) = (place.checkout(number), staging.path().join("root"));
-    let Ok(old) = store.tree(&generation.tree) else { return Ok(None) };
-    let Some(index) = Index::read(&place.index(number), &old) else { return Ok(None) };
-    let inodes = index.inodes();
-    if mounted_below(&from) || users::uses(&from, &inodes) {
+    // Somebody else may have published meanwhile.
+    if spare(place)? != Some((number, from.clone())) {
         return Ok(None);
     }
-    // Durably: under its old name it must never be found half changed.
-    durable::rename(&from, &root)?;
+    let Some(index) = Index::read(&place.index(number)) else { return Ok(None) };
+    let inodes = index.inodes();
+    let (old, in_use) =
+        rayon::join(|| store.tree(index.tree()), || mounted_below(&from) || users::uses(&from, &inodes));
+    let Some(old) = old.ok().filter(|old| index.is_of(old) && !in_use) else { return Ok(None) };
+    let staging = store.checkout_staging("publish")?;
+    let root = staging.path().join("root");
+    fs::rename(&from, &root).map_err(failed("rename", &from))?;
     // From here on nobody finds it any more: who doesn't use it now never will.
-    let stats = if users::uses(&root, &inodes) { None } else { index::stats(&root, tree).ok() };
-    let Some(stats) = stats else {
+    // (We would be found ourselves while we look at it.)
+    let (gone, in_use) = rayon::join(
+        // Durably: under its old name it must never be found half changed.
+        || durable::fsync_dir(staging.path()).and_then(|()| durable::fsync_dir(&place.home)),
+        || users::uses(&root, &inodes),
+    );
+    let stats = if in_use { None } else { index::stats(&root, tree).ok() };
+    let (Some(stats), Ok(())) = (stats, &gone) else {
         fs::rename(&root, &from).map_err(failed("put back", &from))?;
-        return Ok(None);
+        return Ok(gone.map(|()| None)?);
     };
-    renewed(store, staging, (&old, &index), (tree, private, stats), cancel)
+    let taken = Taken { index: place.index(number), spare: place.spare(number), _held: held };
+    let made = renewed(store, &staging, (&old, &index), (tree, private, Found::Stats(stats)), cancel)?;
+    std::thread::spawn(move || drop((old, index)));
+    Ok(made.map(|(fresh, known)| (Made { staging, fresh, known }, taken)))
 }
 
-/// Makes `root` in `staging`, a checkout of the first tree, one of the second; moves it aside if that
-/// can't be done.
+/// Makes `root` in `staging`, a checkout of the first tree, one of the second; `None` if that can't be done.
 fn renewed(
     store: &Store,
     staging: &Staging,
     old: (&Tree, &Index),
-    (tree, private, stats): (&Tree, Option<&Areas>, Vec<Option<Stat>>),
+    (tree, private, found): (&Tree, Option<&Areas>, Found),
     cancel: &Cancel,
 ) -> Result<Option<(Fresh, Known)>, PublishError> {
     let root = staging.path().join("root");
     let sharing = sharing(store, &root, private);
-    match renew::renew(store, &root, old, (tree, stats), sharing, cancel) {
+    match renew::renew(store, &root, old, (tree, &found), sharing, cancel) {
         Ok(done) => Ok(Some(done)),
         Err(CheckoutError::Cancelled(cancelled)) => Err(cancelled.into()),
         Err(error) => {
             tracing::info!(root = %root.display(), error = &error as &dyn std::error::Error, "written anew");
-            let spoilt = staging.path().join("spoilt");
-            fs::rename(&root, &spoilt).map_err(failed("remove", &root))?;
             Ok(None)
         }
     }
