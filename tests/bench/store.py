@@ -31,6 +31,8 @@ KINDS = ("ext4", "xfs", "btrfs")
 # What is left to be written by the one before must not be charged to the next.
 SETTLE = 0.3
 MEMORY = 128
+# So many roots of a part of the tree (some 3,000 entries) are collected.
+ROOTS, PART = 100, "usr/share/cmake-3.25"
 
 
 class Took(NamedTuple):
@@ -275,6 +277,36 @@ def capture(it: Bed, rounds: int) -> list[Row]:
     return rows
 
 
+def collection(it: Bed, rounds: int) -> list[Row]:
+    """100 old generations of roots, and what only they need; against their removal by name."""
+    case = f"gc of {ROOTS} roots"
+    took: dict[str, list[Took]] = {"rootbuild": [], "rm -rf": []}
+    for number in range(rounds):
+        for subject in took:
+            store = it.path(f"collected-{number}")
+            older = it.files("capture", store, it.source / PART).output
+            newer = it.files("change", store, older, 10, "newer").output
+            it.files("stand", store, ROOTS, older, newer)
+            old = sorted(store.glob("checkouts/*/1"))
+            if len(old) != ROOTS:
+                sys.exit(f"{len(old)} old generations, not {ROOTS}")
+            it.settle()
+            if subject == "rootbuild":
+                took[subject].append(it.files("collect", store))
+            else:
+                took[subject].append(timed(["rm", "-rf", *old]))
+            left = [path for path in old if path.exists()]
+            if left:
+                sys.exit(f"not removed: {left[0]}")
+            it.forget(store)
+    rows = []
+    for subject, all_of_it in took.items():
+        seconds, memory = statistics.median(one.seconds for one in all_of_it), max(one.memory for one in all_of_it)
+        rows.append(Row(case, it.kind, subject, seconds, memory, "ours" if subject == "rootbuild" else "peer"))
+        say(f"{it.kind:6} {case:18} {subject:22} {seconds * 1000:9.1f} ms {memory:7.1f} MiB")
+    return rows
+
+
 def trees(it: Bed, _rounds: int) -> list[Row]:
     """Trees of 50,000 entries: milliseconds by the clock and of a processor, the best of twenty."""
     run(["cargo", "build", "--release", "--quiet", "-p", "rootbuild-cache", "--example", "speed"], cwd=SOURCE)
@@ -289,6 +321,7 @@ CASES: dict[str, Callable[[Bed, int], list[Row]]] = {
     "checkout": checkout,
     "update": update,
     "capture": capture,
+    "collection": collection,
     "trees": trees,
 }
 GOALS = {"checkout, shared": 2.0, "checkout, private": 2.0, "update of 50 files": 20.0, "capture of 200 files": 10.0}

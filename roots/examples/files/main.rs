@@ -9,6 +9,10 @@
 //! files publish STORE NAME TREE                       all of a publication that nothing prepared
 //! files prepared STORE NAME TREE                      one that was prepared while a step worked, as in a provision;
 //!                                                      prints the milliseconds of it, and those of the preparation
+//! files stand STORE NUMBER TREE TREE                 so many roots, each of the first tree and then of the second; files
+//!                                                      are shared where contents can't be
+//! files collect STORE                                 removes all generations but those that stand, with what
+//!                                                      only they need
 //! files bare links|clones|copies FROM TO THREADS       only the system calls; prints milliseconds
 //! ```
 
@@ -17,11 +21,12 @@ mod bare;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rootbuild_cache::gc::{self, Collection, Policy};
 use rootbuild_cache::{Digest, Kind, Store, Tree};
 use rootbuild_roots::Cancel;
 use rootbuild_roots::capture::{capture_directory, capture_overlay};
 use rootbuild_roots::checkout::{Areas, Sharing, checkout_as};
-use rootbuild_roots::publish;
+use rootbuild_roots::publish::{self, Wanted};
 
 /// A definition that isn't there: nobody else's.
 const DEFINITION: &str = "/nonexistent/rootbuild.toml";
@@ -43,6 +48,10 @@ fn main() -> Outcome<()> {
             Ok(())
         }
         ["prepared", store, name, tree] => publish_prepared_one(&open(store)?, name, &tree.parse()?),
+        ["stand", store, number, older, newer] => {
+            stand(&open(store)?, number.parse()?, &[older.parse()?, newer.parse()?])
+        }
+        ["collect", store] => collect(&open(store)?),
         ["bare", how, from, to, threads] => bare::run(how, Path::new(from), Path::new(to), threads.parse()?),
         _ => Err("see the comment at the top of roots/examples/files/main.rs".into()),
     }
@@ -63,6 +72,25 @@ fn publish_prepared_one(store: &Store, name: &str, tree: &Digest) -> Outcome<()>
     publish::publish_prepared(store, name, tree, definition, &cancel, Some(prepared))?;
     let milliseconds = |it: Duration| it.as_secs_f64() * 1000.0;
     println!("{:.1} {:.1}", milliseconds(start.elapsed()), milliseconds(before));
+    Ok(())
+}
+
+fn stand(store: &Store, number: usize, trees: &[Digest; 2]) -> Outcome<()> {
+    let (definition, nothing) = (Path::new(DEFINITION), Areas::new::<&str>([]));
+    for name in (0..number).map(|it| format!("root{it}")) {
+        for tree in trees {
+            let wanted = Wanted { tree, definition, private: Some(&nothing), prepared: None };
+            publish::publish_as(store, &name, wanted, &Cancel::new())?;
+        }
+    }
+    Ok(())
+}
+
+fn collect(store: &Store) -> Outcome<()> {
+    let collection = Collection::begin(store, None, &|_| {}, &|| false)?;
+    let (needs, items) = publish::old::holdings(store, 1)?;
+    let outcome = gc::collect(&collection, &needs, items, Policy::new(None, None), 0, &())?;
+    println!("{}", outcome.items.iter().filter(|it| it.goes).count());
     Ok(())
 }
 
