@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use rootbuild_cache::fsck::{self, Check, Findings, Kind, Repair};
+use rootbuild_cache::fsck::{self, Check, Finding, Findings, Kind, Remedy, Repair};
 use rootbuild_cache::gc::{
     self, Class, Collection, Item, Layers, Need, Policy, Standing, Telling, record_items,
 };
@@ -14,6 +14,7 @@ use rootbuild_cache::{Digest, Error, Result, Store, pins};
 use rootbuild_playbooks::replay::{check as journals_check, holdings as journals};
 use rootbuild_playbooks::toolchain::holdings as toolchains;
 use rootbuild_roots::base::{check as downloads_check, holdings as downloads};
+use rootbuild_roots::checkout::check as shared_files;
 use rootbuild_roots::{publish, working};
 
 use crate::generation;
@@ -46,6 +47,7 @@ pub fn holdings<'a>(store: &Store, keep: usize, others: usize) -> std::result::R
     }
     let current: HashSet<Digest> = layers.keys().map(|(_, tree)| *tree).collect();
     items.extend(record_items(store, &layers)?);
+    items.extend(fsck::quarantined(store)?);
     let dir = store.dir();
     items.extend(journals::holdings(store, &current).map_err(Error::io("read", &dir.join("replays")))?);
     items.extend(downloads::holdings(store, others > 0)?);
@@ -106,6 +108,8 @@ const KNOWN: &[&str] = &["published", "replays", "latest", "generations", "ansib
 pub fn check(store: &Store, quick: bool, telling: &dyn Telling) -> Result<Findings> {
     let check = Check::new(store, quick, telling);
     fsck::check(&check, KNOWN)?;
+    check.phase("checking shared files");
+    shared_files::check(&check);
     check.phase("checking roots");
     publish::check::check(&check);
     working::check::check(&check);
@@ -147,14 +151,23 @@ pub fn repair(
         telling.phase("repairing");
         let mut places = publish::check::places(store);
         places.extend(working::check::places(store));
-        let done = fsck::repair(store, &findings, &places)?;
-        let is_done = done.is_empty();
-        repairs.extend(done);
-        if is_done {
+        let mut done = fsck::repair(store, &findings, &places)?;
+        done.extend(publish::mend::repair(store, &findings));
+        if done.is_empty() {
             break;
         }
-        // Contents that were bad are gone: what is left needn't be read again.
+        // Contents that were bad are gone: what is left needn't be read again. But for what could not be written anew.
+        let is_left = |it: &Finding| {
+            it.remedy == Remedy::Rewrite && !done.iter().any(|repair| repair.finding.path == it.path)
+        };
+        let left: Vec<Finding> = findings.all.into_iter().filter(is_left).collect();
         findings = check(store, true, telling)?;
+        for finding in left {
+            if !findings.all.iter().any(|it| it.path == finding.path) {
+                findings.all.insert(0, finding);
+            }
+        }
+        repairs.extend(done);
     }
     Ok((findings, repairs))
 }

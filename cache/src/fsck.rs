@@ -6,11 +6,14 @@
 //! version doesn't know stays as it is. Other crates check what is theirs, and tell it here too.
 
 mod objects;
+mod quarantine;
 mod repair;
 mod trees;
 
-use std::fs;
+use std::collections::HashMap;
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -22,7 +25,9 @@ use crate::error::{Error, Result};
 use crate::gc::Telling;
 use crate::store::Store;
 
-pub use repair::{Place, Repair};
+pub use objects::hash_open;
+pub use quarantine::{KEPT, items as quarantined};
+pub use repair::{Place, Quarantine, Repair};
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -54,6 +59,8 @@ pub enum Kind {
     Dangling,
     /// A root leads to no directory.
     Link,
+    /// Files of a checkout that nobody may write in aren't what its tree says.
+    Checkout,
     /// Everybody can read what is secret, or nobody what isn't.
     Mode,
     /// A name that this version doesn't know.
@@ -72,6 +79,8 @@ pub enum Remedy {
     Restore,
     /// Changes the permissions.
     Mode(u32),
+    /// Writes anew what isn't as its tree says, and moves what was there to the quarantine.
+    Rewrite,
     /// Nothing: it needs no repair, or none is known.
     Nothing,
 }
@@ -105,6 +114,8 @@ pub struct Check<'a> {
     looked: AtomicU64,
     findings: Mutex<Vec<Finding>>,
     wanted: Mutex<repair::Wanted>,
+    /// What files with several names hold, by device and inode: each is read once.
+    contents: Mutex<HashMap<(u64, u64), Digest>>,
 }
 
 impl<'a> Check<'a> {
@@ -118,6 +129,7 @@ impl<'a> Check<'a> {
             looked: AtomicU64::new(0),
             findings: Mutex::default(),
             wanted: Mutex::default(),
+            contents: Mutex::default(),
         }
     }
 
@@ -187,6 +199,27 @@ impl<'a> Check<'a> {
         let read = serde_json::from_slice(&bytes);
         read.inspect_err(|error| self.damaged(Kind::Malformed, path, format!("it makes no sense: {error}")))
             .ok()
+    }
+
+    /// What an open regular file holds.
+    pub fn content(&self, file: &File) -> io::Result<Digest> {
+        let found = file.metadata()?;
+        let id = (found.dev(), found.ino());
+        let contents = || self.contents.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = contents().get(&id) {
+            return Ok(*known);
+        }
+        let digest = hash_open(file)?;
+        if found.nlink() > 1 {
+            contents().insert(id, digest);
+        }
+        Ok(digest)
+    }
+
+    /// Looks at everything below `dir`, in parallel, that is named by a digest as objects are; what has another name is
+    /// unknown.
+    pub fn each(&self, dir: &Path, look: impl Fn(&Path, Digest) + Sync) {
+        objects::each(self, dir, look);
     }
 
     /// Whether a tree is there.

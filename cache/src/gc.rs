@@ -56,6 +56,8 @@ pub enum Class {
     Logs,
     /// Roots of failed builds.
     Failed,
+    /// What repairs moved away.
+    Quarantine,
     /// Work in progress, and what is being deleted.
     Staging,
     /// All else: descriptions, locks, Ansible's own home.
@@ -64,7 +66,7 @@ pub enum Class {
 
 impl Class {
     /// All of them, in the order in which they are told.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Objects,
         Self::Trees,
         Self::Records,
@@ -76,6 +78,7 @@ impl Class {
         Self::Toolchains,
         Self::Logs,
         Self::Failed,
+        Self::Quarantine,
         Self::Staging,
         Self::Other,
     ];
@@ -95,6 +98,7 @@ impl Class {
             Self::Toolchains => "toolchains",
             Self::Logs => "logs",
             Self::Failed => "failed",
+            Self::Quarantine => "quarantine",
             Self::Staging => "staging",
             Self::Other => "other",
         }

@@ -77,9 +77,13 @@ impl Lease {
             return Ok(());
         }
         // Marks are appended too: both go to the end as it is then.
-        rustix::fs::seek(&self.file, rustix::fs::SeekFrom::End(0))
+        let end = rustix::fs::seek(&self.file, rustix::fs::SeekFrom::End(0))
             .map_err(|error| Error::io("write", &self.path)(error.into()))?;
-        (&self.file).write_all(&bytes).map_err(Error::io("write", &self.path))?;
+        if let Err(error) = (&self.file).write_all(&bytes) {
+            // Behind half an entry nobody would find the next. Marks don't come meanwhile: we are behind the gate.
+            let whole = self.file.set_len(end);
+            return Err(Error::io("write", &self.path)(whole.err().unwrap_or(error)));
+        }
         state.written += bytes.len() as u64;
         state.held.extend(entries);
         Ok(())

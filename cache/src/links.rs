@@ -49,6 +49,12 @@ impl LinkName {
         Self(Digest::of(&bytes))
     }
 
+    /// As what it stands in the farm.
+    #[must_use]
+    pub fn digest(&self) -> &Digest {
+        &self.0
+    }
+
     fn path(&self) -> String {
         let mut path = self.0.hex();
         path.insert(2, '/');

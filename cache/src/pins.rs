@@ -103,7 +103,7 @@ impl Store {
 
     /// All pins by name. What can't be read as one is passed over.
     pub fn pins(&self) -> Result<Vec<(String, Pin)>> {
-        self.named("pins")
+        self.named("pins", false)
     }
 
     /// Keeps a tree that is in the store as long as the file that the reference names says its digest; one
@@ -116,7 +116,7 @@ impl Store {
 
     /// All references by name, dead ones too. What can't be read as one is passed over.
     pub fn references(&self) -> Result<Vec<(String, Reference)>> {
-        self.named("refs")
+        self.named("refs", false)
     }
 
     fn name(&self, tree: &Digest, path: &Path, value: &impl Serialize) -> Result<()> {
@@ -127,7 +127,8 @@ impl Store {
         durable::write_atomic(path, &text, 0o644)
     }
 
-    fn named<T: DeserializeOwned>(&self, dir: &str) -> Result<Vec<(String, T)>> {
+    /// `strict`: what can't be read as one is an error.
+    fn named<T: DeserializeOwned>(&self, dir: &str, strict: bool) -> Result<Vec<(String, T)>> {
         let dir = self.dir().join(dir);
         let mut found = Vec::new();
         for file in crate::gc::names(&dir)? {
@@ -135,6 +136,12 @@ impl Store {
             let path = dir.join(&file);
             match fs::read(&path).map(|bytes| serde_json::from_slice(&bytes)) {
                 Ok(Ok(value)) => found.push((name.to_owned(), value)),
+                Ok(Err(error)) if strict => {
+                    return Err(Error::Damaged {
+                        what: format!("what keeps a tree makes no sense ({error}):"),
+                        path,
+                    });
+                }
                 Ok(Err(error)) => tracing::warn!(path = %path.display(), %error, "passed over"),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(Error::io("read", &path)(error)),
@@ -145,13 +152,14 @@ impl Store {
     }
 }
 
-/// What pins and living references need, and dead references as items.
+/// What pins and living references need, and dead references as items. One that makes no sense is an error: nobody
+/// knows what it is to keep.
 pub fn needs<'a>(store: &Store) -> Result<(Vec<Need>, Vec<Item<'a>>)> {
-    let pins = store.pins()?.into_iter();
+    let pins = store.named::<Pin>("pins", true)?.into_iter();
     let mut needs: Vec<Need> =
         pins.map(|(name, pin)| Need { tree: pin.tree, why: format!("pin `{name}`") }).collect();
     let mut items = Vec::new();
-    for (name, reference) in store.references()? {
+    for (name, reference) in store.named::<Reference>("refs", true)? {
         let Some(why) = reference.is_dead() else {
             let why = format!("reference `{}`", reference.path.display());
             needs.push(Need { tree: reference.tree, why });

@@ -4,6 +4,7 @@
 //! it changes its time), and meanwhile others do the directories below. Hardlinks come last, since
 //! they reach across directories.
 
+pub mod check;
 mod maker;
 mod sharing;
 
@@ -23,6 +24,7 @@ use crate::cancel::{Cancel, Cancelled};
 use crate::fd::{self, Dir, split};
 
 pub(crate) use maker::Maker;
+pub(crate) use sharing::Shareable;
 pub use sharing::{Areas, Fresh, Sharing};
 
 /// So many entries of one directory are worked on by one task.

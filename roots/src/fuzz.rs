@@ -14,6 +14,7 @@ use crate::cancel::Cancel;
 use crate::capture::{self, Known};
 
 pub use crate::base::archive::fuzz as archive;
+pub use crate::base::debian::fuzz::lock as debian_lock;
 pub use crate::base::rpm::fuzz::{lock, package, repo_file};
 pub use crate::normal::fuzz as database;
 
@@ -173,6 +174,7 @@ mod tests {
     #[test]
     fn locks_and_repo_files_made_at_random_harm_nobody() {
         smoke("lock", 2000, MOMENT, lock);
+        smoke("debian_lock", 2000, MOMENT, debian_lock);
         smoke("repo_file", 5000, MOMENT, repo_file);
     }
 

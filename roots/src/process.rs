@@ -73,12 +73,20 @@ const NETWORK_ENVIRONMENT: [&str; 10] = [
     "SSL_CERT_FILE",
 ];
 
+/// Sees that we still live: from here on the kernel watches that, but we may have died just before.
+const GUARD: &str = "[ \"$PPID\" = \"$1\" ] || exit 125; shift; exec \"$@\"";
+
+/// How many words stand before a tool's own name.
+const GUARDED: usize = 8;
+
 /// A command for one of the host's tools: it dies with us (with the thread that starts it, to be
 /// exact, so start it from one that waits for it), and sees nothing of our environment but proxies.
 #[must_use]
 pub fn tool(program: &str) -> Command {
     let mut command = Command::new(found("setpriv"));
-    command.args(["--pdeathsig", "KILL", "--", program]).env_clear().current_dir("/");
+    let us = std::process::id().to_string();
+    command.args(["--pdeathsig", "KILL", "--", "sh", "-c", GUARD, "guard", &us, program]);
+    command.env_clear().current_dir("/");
     command.env("PATH", PATH).env("LC_ALL", "C.UTF-8");
     for name in NETWORK_ENVIRONMENT {
         if let Some(value) = std::env::var_os(name) {
@@ -161,7 +169,7 @@ pub fn capture(
 /// What is really run, where that is started through `setpriv … --`.
 fn name(command: &Command) -> String {
     let wrapped = (Path::new(command.get_program()).file_name() == Some("setpriv".as_ref()))
-        .then(|| command.get_args().nth(3))
+        .then(|| command.get_args().nth(GUARDED))
         .flatten();
     wrapped.unwrap_or(command.get_program()).to_string_lossy().into_owned()
 }

@@ -14,6 +14,7 @@
 
 pub mod check;
 mod index;
+pub mod mend;
 pub mod old;
 mod place;
 mod renew;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand};
 use indicatif::HumanBytes;
 use rootbuild_cache::Store;
+use rootbuild_cache::fsck::KEPT;
 use rootbuild_cache::gc::{self, Class, Collection, Outcome, Policy, Telling, Why};
 use rootbuild_cache::usage::Usage;
 use serde_json::json;
@@ -222,6 +223,13 @@ fn size(global: &Global) -> Result<u8, Report> {
     };
     sizes.iter().filter(|(_, usage)| usage.files > 0).for_each(|(class, usage)| row(class.name(), usage));
     row("all", &total);
+    if sizes.get(&Class::Quarantine).is_some_and(|usage| usage.files > 0) {
+        let days = KEPT.as_secs() / (24 * 3600);
+        let _ = writeln!(
+            text,
+            "what repairs moved to `quarantine` goes with the first `cache gc` after {days} days"
+        );
+    }
     if !pins.is_empty() {
         let names: Vec<&str> = pins.iter().map(|(name, _)| name.as_str()).collect();
         let _ = writeln!(text, "pinned: {}", names.join(", "));

@@ -173,6 +173,9 @@ fn store_hint(error: &StoreError) -> Option<String> {
         StoreError::LockTimeout { holder, .. } if *holder != 0 => {
             Some(format!("`ps -fp {holder}` shows who holds it; a longer `--lock-timeout` waits for it"))
         }
+        StoreError::Damaged { .. } => Some(
+            "`rootbuild cache fsck` tells all that is damaged, and `--repair` puts right what can be".to_owned(),
+        ),
         StoreError::NoRoom { .. } => Some(
             "remove something there, with `rootbuild cache gc` or by hand; `--min-free` sets another floor"
                 .to_owned(),

@@ -82,7 +82,14 @@ pub(super) fn fan_name(path: &Path) -> Option<&str> {
 
 /// The digest of a file's content, read piece by piece.
 pub(super) fn hash(path: &Path) -> io::Result<Digest> {
-    let mut file = File::open(path)?;
+    hash_open(&File::open(path)?)
+}
+
+/// The digest of what an open file holds from where it is read next, piece by piece.
+///
+/// # Errors
+/// It can't be read.
+pub fn hash_open(mut file: &File) -> io::Result<Digest> {
     BUFFER.with_borrow_mut(|buffer| {
         let mut hasher = blake3::Hasher::new();
         loop {

@@ -78,7 +78,7 @@ pub(super) fn repair(store: &Store, findings: &Findings, places: &[Place]) -> Re
                     .map_err(io_error("change", &path))?;
                 done.push(tell(finding, format!("it has the mode {mode:o} now")));
             }
-            Remedy::Quarantine | Remedy::Nothing => {}
+            Remedy::Quarantine | Remedy::Rewrite | Remedy::Nothing => {}
         }
     }
     for repair in &mut done {
@@ -106,30 +106,35 @@ fn is_complete(store: &Store, path: &Path) -> bool {
     })
 }
 
-/// Where things are put that nobody should use.
-struct Quarantine<'s> {
+/// Where things are put that nobody should use; made once it is needed.
+#[derive(Debug)]
+pub struct Quarantine<'s> {
     store: &'s Store,
     dir: Option<PathBuf>,
 }
 
 impl<'s> Quarantine<'s> {
-    fn new(store: &'s Store) -> Self {
+    /// One of its own.
+    #[must_use]
+    pub fn new(store: &'s Store) -> Self {
         Self { store, dir: None }
+    }
+
+    /// Its directory.
+    pub fn dir(&mut self) -> Result<&Path> {
+        if self.dir.is_none() {
+            let home = self.store.dir().join("quarantine");
+            make_directory(&home, 0o700)?;
+            let dir = home.join(durable::unique());
+            make_directory(&dir, 0o700)?;
+            self.dir = Some(dir);
+        }
+        Ok(self.dir.as_deref().unwrap_or_else(|| self.store.dir()))
     }
 
     /// Moves a path of the store there; what was done, in words.
     fn take(&mut self, path: &Path) -> Result<String> {
-        let dir = match &self.dir {
-            Some(dir) => dir.clone(),
-            None => {
-                let home = self.store.dir().join("quarantine");
-                make_directory(&home, 0o700)?;
-                let dir = home.join(durable::unique());
-                make_directory(&dir, 0o700)?;
-                self.dir.insert(dir).clone()
-            }
-        };
-        let (from, to) = (self.store.dir().join(path), dir.join(path));
+        let (from, to) = (self.store.dir().join(path), self.dir()?.join(path));
         // What running commands have found is looked for again from now on.
         let _gate = Gate::exclusive(self.store)?;
         lease::read_and_mark(self.store)?;

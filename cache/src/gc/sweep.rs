@@ -250,17 +250,13 @@ fn batches(
     for batch in free.chunks(BATCH) {
         let gate = Gate::exclusive(store)?;
         let mut now = lease::read_and_mark(store)?;
-        let mut new: Vec<Digest> = now.trees.difference(known).copied().collect();
-        if !new.is_empty() {
+        if now.trees.iter().any(|tree| is_unknown(store, known, tree)) {
             // Looking at trees takes time: not while others wait, but for the last few.
             drop(gate);
-            ledger.hold_new(&new)?;
-            known.extend(new);
+            hold_leased(store, ledger, &now, known)?;
             let _gate = Gate::exclusive(store)?;
             now = lease::read_and_mark(store)?;
-            new = now.trees.difference(known).copied().collect();
-            ledger.hold_new(&new)?;
-            known.extend(new);
+            hold_leased(store, ledger, &now, known)?;
             freed += take(store, ledger, aside, (&now, kind), batch)?;
         } else {
             freed += take(store, ledger, aside, (&now, kind), batch)?;
@@ -269,6 +265,25 @@ fn batches(
     }
     drop(leased);
     Ok(freed)
+}
+
+/// Holds the trees that leases name and that weren't looked at. One that isn't there may be put any time: it is
+/// looked at again, until it is. (Who puts it sees, once behind the gate, to what was set aside before.)
+pub(super) fn hold_leased(
+    store: &Store,
+    ledger: &mut Ledger<'_>,
+    leased: &Leased,
+    known: &mut HashSet<Digest>,
+) -> Result<()> {
+    let new = leased.trees.iter().filter(|tree| is_unknown(store, known, tree));
+    let new: Vec<Digest> = new.copied().collect();
+    ledger.hold_new(&new)?;
+    known.extend(new);
+    Ok(())
+}
+
+fn is_unknown(store: &Store, known: &HashSet<Digest>, tree: &Digest) -> bool {
+    !known.contains(tree) && store.tree_is_there(tree)
 }
 
 /// Sets a batch aside, behind the gate.

@@ -1,12 +1,14 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::convert::Infallible;
 use std::fs::{self, File};
 
 use proptest::prelude::*;
 
-use super::ledger::list;
+use super::ledger::{Ledger, list};
+use super::sweep::hold_leased;
 use super::*;
 use crate::layer::{LayerKey, Record};
+use crate::lease;
 use crate::pins::{self, Pin};
 use crate::store::Store;
 use crate::tree::{Entry, Kind, Meta, Tree};
@@ -53,6 +55,52 @@ fn run(store: &Store, collection: &Collection, policy: Policy, total: u64) -> Ou
 
 fn begin(store: &Store) -> Collection {
     Collection::begin(store, None, &|_| (), &|| false).unwrap()
+}
+
+/// Who puts a tree says so first, and has it to write then: a look at the leases between the two finds no tree.
+#[test]
+fn a_tree_that_is_put_between_two_looks_at_the_leases_keeps_what_it_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || Store::open(&dir.path().join("store")).unwrap();
+    let file = dir.path().join("content");
+    fs::write(&file, "found").unwrap();
+    let find = |store: &Store| store.put_object(&File::open(&file).unwrap()).unwrap().0;
+    let earlier = open();
+    let object = find(&earlier);
+    earlier.sync().unwrap();
+    drop(earlier);
+    let (ours, other) = (open(), open());
+    assert_eq!(find(&ours), object);
+    let kind = Kind::File { object, size: 5 };
+    let entries = [(Vec::new(), Kind::Directory), (b"a".to_vec(), kind)];
+    let entries = entries.map(|(path, kind)| Entry { path, meta: Meta::default(), kind });
+    let tree = Tree::from_entries(entries.into()).unwrap();
+
+    let _collection = begin(&other);
+    let mut ledger = Ledger::new(&other, SystemTime::now()).unwrap();
+    let mut known = HashSet::new();
+    ours.hold_tree(&tree.digest()).unwrap();
+    let mut look = || {
+        let leased = lease::read_and_mark(&other).unwrap();
+        hold_leased(&other, &mut ledger, &leased, &mut known).unwrap();
+        ledger.free_object(&object).is_some()
+    };
+    assert!(look(), "nothing names it yet");
+    ours.put_tree(&tree).unwrap();
+    assert!(!look(), "the tree that is there now names it");
+}
+
+#[test]
+fn nothing_is_collected_while_a_pin_or_a_reference_makes_no_sense() {
+    for name in ["pins/it.json", "refs/it.json"] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("store")).unwrap();
+        let tree = put(&store, &BTreeSet::from([1]));
+        store.pin("it", &Pin { tree, what: String::new(), created: String::new() }).unwrap();
+        fs::write(store.dir().join(name), "{\"tree\": ").unwrap();
+        let told = pins::needs(&store).err().unwrap().to_string();
+        assert!(told.contains(name) && told.contains("the store is damaged"), "{told}");
+    }
 }
 
 proptest! {

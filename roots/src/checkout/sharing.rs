@@ -124,14 +124,14 @@ impl Fresh {
 }
 
 /// Which files of a tree may be shared.
-struct Shareable<'a> {
+pub(crate) struct Shareable<'a> {
     private: &'a Areas,
     /// First names of files that have others where users can write.
     exposed: HashSet<&'a [u8]>,
 }
 
 impl<'a> Shareable<'a> {
-    fn new(tree: &'a Tree, private: &'a Areas) -> Self {
+    pub(crate) fn new(tree: &'a Tree, private: &'a Areas) -> Self {
         let mut shareable = Self { private, exposed: HashSet::new() };
         let link = |entry: &'a Entry| match &entry.kind {
             Kind::Hardlink { target } if !shareable.contains(&entry.path) => Some(target.as_slice()),
@@ -142,7 +142,7 @@ impl<'a> Shareable<'a> {
     }
 
     /// Whether the file whose first name is `path` may be.
-    fn contains(&self, path: &[u8]) -> bool {
+    pub(crate) fn contains(&self, path: &[u8]) -> bool {
         // The top directory itself can't be kept read-only without all that is below it.
         path.contains(&b'/') && !self.private.contains(path) && !self.exposed.contains(path)
     }

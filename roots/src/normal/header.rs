@@ -36,8 +36,15 @@ fn place(header: &[u8], tag: u32) -> Option<usize> {
     None
 }
 
-/// What to write into a header, and where: the time of building as that of installing, one transaction.
+/// What to write into a header, and where: the time of building as that of installing, one transaction. Nothing where
+/// tags share bytes, which rpm's never do: then what is written for one would be read for another.
 pub(super) fn changes(header: &[u8]) -> Vec<(usize, [u8; 4])> {
+    let places = [BUILD_TIME, INSTALL_TIME, INSTALL_TID].map(|tag| place(header, tag));
+    let mut places: Vec<usize> = places.into_iter().flatten().collect();
+    places.sort_unstable();
+    if places.windows(2).any(|pair| pair[1] - pair[0] < 4) {
+        return Vec::new();
+    }
     let built = place(header, BUILD_TIME).and_then(|at| number(header, at)).unwrap_or(0);
     let time = place(header, INSTALL_TIME).map(|at| (at, built.to_be_bytes()));
     let transaction = place(header, INSTALL_TID).map(|at| (at, TRANSACTION.to_be_bytes()));
@@ -60,5 +67,19 @@ mod tests {
         assert!(changes(&header).is_empty());
         header[16..20].fill(0);
         assert_eq!(changes(&header), [(24, [0; 4])]);
+    }
+
+    #[test]
+    fn headers_whose_tags_share_bytes_are_left_alone() {
+        for (other, left) in [(0_u32, true), (3, true), (4, false)] {
+            let mut header = vec![0, 0, 0, 2, 0, 0, 0, 8];
+            for (tag, at) in [(BUILD_TIME, 0), (INSTALL_TID, other)] {
+                for value in [tag, INT32, at, 1] {
+                    header.extend(value.to_be_bytes());
+                }
+            }
+            header.extend([9; 8]);
+            assert_eq!(changes(&header).is_empty(), left, "{other}");
+        }
     }
 }

@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 use rootbuild_cache::fsck::{self, Check, Kind, Remedy, Severity};
 use rootbuild_cache::{Digest, Store};
 
-use super::check_name;
+use super::index::Index;
 use super::place::{Generation, Place};
+use super::{check_name, mend};
+use crate::working::check::content;
 
-/// Looks at links, descriptions, checkouts and their indices: not at what is in the checkouts, where services write.
+/// Looks at links, descriptions, checkouts and their indices; of what is in checkouts, at what is shared with others: elsewhere
+/// services write.
 pub fn check(check: &Check<'_>) {
     let dir = check.store().dir();
     for path in check.names(&dir.join("roots")) {
@@ -58,6 +61,8 @@ fn descriptions(check: &Check<'_>, name: &str, dir: &Path) {
             let what = format!("the tree {} isn't there: a provision makes it again", generation.tree);
             let severity = if current == Some(number) { Severity::Damage } else { Severity::Note };
             check.found(severity, Kind::Dangling, &path, what, Remedy::Nothing);
+        } else if stands {
+            mend::check(check, &place, number, &generation);
         }
     }
 }
@@ -73,7 +78,12 @@ fn checkouts(check: &Check<'_>, name: &str, dir: &Path) {
                 let what = "a generation that was never handed over, or is just about to be";
                 check.found(Severity::Note, Kind::Leftover, &path, what, Remedy::Nothing);
             }
-        } else if number(&path, ".lock").or_else(|| number(&path, ".spare")).is_none() {
+        } else if let Some(number) = number(&path, ".spare") {
+            // Nobody has written there since, but in what it shares.
+            if let Some(index) = Index::read(&place.index(number)) {
+                content(check, &path, index.tree(), None);
+            }
+        } else if number(&path, ".lock").is_none() {
             check.unknown(&path);
         }
     }

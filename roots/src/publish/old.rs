@@ -7,9 +7,9 @@ use std::path::Path;
 
 use rustix::fs::FlockOperation;
 
-use rootbuild_cache::Store;
 use rootbuild_cache::gc::{Class, Item, ItemError, Need, Standing};
 use rootbuild_cache::usage::{Counted, Usage};
+use rootbuild_cache::{Error, Staging, Store};
 
 use super::place::{Locked, Place, lock, mounted_below};
 use super::{PublishError, check_name, failed, index, users};
@@ -31,6 +31,10 @@ pub fn holdings<'a>(store: &Store, keep: usize) -> Result<(Vec<Need>, Vec<Item<'
                 place.generation(number)?
             };
             if at < keep.max(1) || Some(number) == current {
+                if generation.is_none() && place.json(number).exists() && place.checkout(number).is_dir() {
+                    let what = "nobody can tell the tree of a generation that stands".to_owned();
+                    return Err(Error::Damaged { what, path: place.json(number) }.into());
+                }
                 let why = format!("generation {number} of root `{name}`");
                 needs.extend(generation.map(|it| Need { tree: it.tree, why }));
                 continue;
@@ -86,7 +90,11 @@ fn item<'a>(store: &Store, name: &str, number: u64) -> Result<Item<'a>, PublishE
             Some(why) => Standing::Needed(why),
             None => Standing::Useless("there are newer generations".to_owned()),
         },
-        remove: Box::new(move |trash| remove(&store, &name, number, trash)),
+        remove: Box::new(move |trash| {
+            // Nobody waits until what lay elsewhere is deleted.
+            let mut elsewhere = None;
+            remove(&store, &name, number, trash, &mut elsewhere)
+        }),
     })
 }
 
@@ -110,8 +118,15 @@ fn use_of(store: &Store, place: &Place, number: u64) -> Result<Option<String>, P
     Ok(users::is_used(users::ending(&checkout), &stats).then(|| "processes use it".to_owned()))
 }
 
-/// Moves a generation away, unless somebody uses or publishes it; whether it did.
-fn remove(store: &Store, name: &str, number: u64, trash: &Path) -> Result<bool, ItemError> {
+/// Moves a generation away, unless somebody uses or publishes it; whether it did. Where `checkouts/` is another mount
+/// than `trash`, its directory goes to `elsewhere`, and is deleted when that is dropped.
+fn remove(
+    store: &Store,
+    name: &str,
+    number: u64,
+    trash: &Path,
+    elsewhere: &mut Option<Staging>,
+) -> Result<bool, ItemError> {
     let place = Place::new(store, name)?;
     let Some(_publishing) = store.try_lock(&format!("publish-{name}"), "removing old generations")? else {
         return Ok(false);
@@ -129,7 +144,18 @@ fn remove(store: &Store, name: &str, number: u64, trash: &Path) -> Result<bool, 
     for from in
         [place.checkout(number), place.spare(number), place.json(number), place.index(number), lock_file]
     {
-        match fs::rename(&from, trash.join(from.file_name().unwrap_or_default())) {
+        let to = trash.join(from.file_name().unwrap_or_default());
+        let moved = match fs::rename(&from, &to) {
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                let trash = match &*elsewhere {
+                    Some(trash) => trash,
+                    None => elsewhere.insert(store.checkout_trash("old-generations")?),
+                };
+                fs::rename(&from, trash.path().join(from.file_name().unwrap_or_default()))
+            }
+            done => done,
+        };
+        match moved {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
             _ => {}
         }

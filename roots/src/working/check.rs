@@ -1,31 +1,37 @@
 //! Lower directories and failed roots, for who checks the store.
 
 use std::fs;
+use std::path::Path;
 
-use rootbuild_cache::Store;
 use rootbuild_cache::fsck::{self, Check, Kind, Remedy, Severity};
+use rootbuild_cache::{Digest, Store};
 
 use super::failed::Failed;
-use super::lowers::Lower;
+use super::lowers::{self, Lower};
+use crate::cancel::Cancel;
+use crate::capture::{self, CaptureError, Known};
 
-/// Looks at descriptions: lower directories themselves are a cache, and nobody can write there.
+/// Looks at descriptions, and whether lower directories are the trees that they are kept for.
 pub fn check(check: &Check<'_>) {
     let dir = check.store().dir();
     for place in check.names(&dir.join("lowers")) {
         check.looked();
         let name = place.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if format!("b3:{name}").parse::<rootbuild_cache::Digest>().is_err() {
+        let Ok(tree) = format!("b3:{name}").parse::<Digest>() else {
             check.unknown(&place);
             continue;
-        }
+        };
         for part in check.names(&place) {
             match part.file_name().and_then(|name| name.to_str()) {
-                Some("full") => {}
+                Some("full") => content(check, &part, &tree, None),
                 Some("delta") => {
-                    let lower = part.join("lower.json");
-                    if check.json::<Lower>(&lower).is_none() && part.exists() && !lower.exists() {
+                    let json = part.join("lower.json");
+                    if check.json::<Lower>(&json).is_none() && part.exists() && !json.exists() {
                         let what = "nothing says what it lies over";
                         check.damaged(Kind::Malformed, &part, what);
+                    } else if let Some(lower) = lowers::lower(&place) {
+                        // One of another boot, which may be half on disk, counts for nothing.
+                        content(check, &part, &tree, Some(&lower.parent));
                     }
                 }
                 _ => check.unknown(&part),
@@ -41,6 +47,36 @@ pub fn check(check: &Check<'_>) {
             check.found(Severity::Note, Kind::Dangling, &json, what, Remedy::Nothing);
         }
     }
+}
+
+/// Whether a directory that nobody writes in is `tree`, or an upper side over `parent`: what isn't is made again when it is
+/// needed. Contents that nobody knows come to the store with this, for a collection to remove.
+pub(crate) fn content(check: &Check<'_>, part: &Path, tree: &Digest, parent: Option<&Digest>) {
+    let store = check.store();
+    if check.is_quick() {
+        return;
+    }
+    let (known, cancel) = (&mut Known::default(), Cancel::new());
+    let found = match parent {
+        None => capture::directory(store, part, known, &cancel).map(|it| it.tree.digest()),
+        Some(parent) => {
+            let Ok(parent) = store.tree(parent) else { return };
+            capture::scan_upper(store, &part.join("root"), known, &cancel).and_then(|it| it.digest(&parent))
+        }
+    };
+    let what = match found {
+        Ok(found) if found == *tree => return,
+        Ok(_) => "it isn't the tree that it is kept for: it is written again when it is needed".to_owned(),
+        // Gone meanwhile.
+        Err(_) if !part.exists() => return,
+        // Nothing that it says of the directory.
+        Err(error @ (CaptureError::Store(_) | CaptureError::Cancelled(_))) => {
+            let what = format!("it can't be looked at: {error}");
+            return check.found(Severity::Note, Kind::Unreadable, part, what, Remedy::Nothing);
+        }
+        Err(error) => format!("it can't be read as a tree: {error}"),
+    };
+    check.damaged(Kind::Checkout, part, what);
 }
 
 /// Lower directories that are trees.

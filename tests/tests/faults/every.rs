@@ -1,17 +1,40 @@
-//! Each call of a provision fails once: what is visible stays whole, the error says what happened, and the
-//! next provision gives the same.
+//! Each call of a provision, a collection and a repair fails once: what is visible stays whole, the error says what
+//! happened, and the next provision gives the same.
 
 use rootbuild_tests::{Ran, privileged};
 use rustix::io::Errno;
 
 use crate::calls::Call;
+use crate::damage;
+use crate::kills::COLLECT;
 use crate::launch;
+use crate::played;
 use crate::project::{PROVISION, Small, tree};
 use crate::supervise::{Done, Say};
 use crate::whole;
 
-/// How many of the calls fail in turn, of each way to fail; all with `ROOTBUILD_FAULTS=all`.
-const SAMPLE: usize = 8;
+/// A command whose calls fail.
+struct Case {
+    /// For messages.
+    what: &'static str,
+    /// A project, about to run it.
+    before: fn() -> Small,
+    command: &'static [&'static str],
+    /// How many of the calls fail in turn, of each way to fail; all with `ROOTBUILD_FAULTS=all`.
+    sample: usize,
+}
+
+impl Case {
+    fn provisions(&self) -> bool {
+        self.command == PROVISION
+    }
+
+    fn repairs(&self) -> bool {
+        self.command == REPAIR
+    }
+}
+
+const REPAIR: &[&str] = &["cache", "fsck", "--repair"];
 
 /// A way in which calls fail.
 struct Way {
@@ -37,12 +60,12 @@ fn takes_room(done: &Done) -> bool {
     done.last().takes_room()
 }
 
-/// Whether this of `count` is in the sample.
-fn sampled(number: usize, count: usize) -> bool {
+/// Whether this of `count` is in a sample of so many.
+fn sampled(number: usize, count: usize, sample: usize) -> bool {
     if std::env::var("ROOTBUILD_FAULTS").is_ok_and(|which| which == "all") {
         return true;
     }
-    number * SAMPLE / count != (number + 1) * SAMPLE / count
+    number * sample / count != (number + 1) * sample / count
 }
 
 fn says(way: &'static Way, number: usize) -> Box<dyn FnMut(&Done) -> Say + Send> {
@@ -56,13 +79,15 @@ fn says(way: &'static Way, number: usize) -> Box<dyn FnMut(&Done) -> Say + Send>
     })
 }
 
-/// Lets the calls of a provision after `before` fail in all ways in turn, and looks at what that leaves.
-fn every(what: &str, before: fn(&Small)) {
-    let small = Small::new();
-    before(&small);
-    let (ran, done) = launch::run(&small.project.command(PROVISION), &small.store(), Box::new(|_| Say::GoOn));
-    let expected = tree(&ran.expect(0));
-    assert!(done.calls.len() > 50, "{done:?}");
+/// Lets the calls of a command fail in all ways in turn, and looks at what that leaves.
+fn every(case: &Case) {
+    let what = case.what;
+    let small = (case.before)();
+    let command = small.project.command(case.command);
+    let (ran, done) = launch::run(&command, &small.store(), Box::new(|_| Say::GoOn));
+    let ran = ran.expect(0);
+    let expected = if case.provisions() { tree(&ran) } else { small.provision() };
+    assert!(done.calls.len() > 20, "{done:?}");
     let (mut tried, mut wrong) = (0, Vec::new());
     for way in WAYS {
         let mut upto = Done::default();
@@ -71,15 +96,14 @@ fn every(what: &str, before: fn(&Small)) {
             (way.can)(&upto)
         });
         let count = can.count();
-        for number in (0..count).filter(|number| sampled(*number, count)) {
-            let small = Small::new();
-            before(&small);
-            let (ran, done) =
-                launch::run(&small.project.command(PROVISION), &small.store(), says(way, number));
+        for number in (0..count).filter(|number| sampled(*number, count, case.sample)) {
+            let small = (case.before)();
+            let command = small.project.command(case.command);
+            let (ran, done) = launch::run(&command, &small.store(), says(way, number));
             let Some(fault) = done.faults.first() else { continue };
             let call = &done.calls[fault.0];
             tried += 1;
-            if let Err(why) = looked_at(&small, way, call, &ran, &expected) {
+            if let Err(why) = looked_at(case, &small, way, call, &ran, &expected) {
                 let (call, path) = (call.name, call.path.display());
                 wrong.push(format!("{} at {call} `{path}` ({number}): {why}\n{}", way.name, ran.stderr));
             }
@@ -89,13 +113,22 @@ fn every(what: &str, before: fn(&Small)) {
     assert!(wrong.is_empty(), "{what}: {} of {tried}\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// What is wrong after a provision in which `call` was the first to fail.
-fn looked_at(small: &Small, way: &Way, call: &Call, ran: &Ran, expected: &str) -> Result<(), String> {
+/// What is wrong after a command in which `call` was the first to fail.
+fn looked_at(
+    case: &Case,
+    small: &Small,
+    way: &Way,
+    call: &Call,
+    ran: &Ran,
+    expected: &str,
+) -> Result<(), String> {
     let store = small.store();
     let is = |good: bool, what: &str| if good { Ok(()) } else { Err(what.to_owned()) };
     is(!ran.stderr.contains("panicked"), "it panicked")?;
     match (ran.code, way.say) {
-        (0, _) => is(tree(ran) == expected, "another tree")?,
+        (0, _) => is(!case.provisions() || tree(ran) == expected, "another tree")?,
+        // What couldn't be put right is still told.
+        (4, _) if case.repairs() => {}
         (1, Say::Fail(errno)) => {
             let text = ran.stderr.to_lowercase();
             let why: &[&str] = match errno {
@@ -112,8 +145,12 @@ fn looked_at(small: &Small, way: &Way, call: &Call, ran: &Ran, expected: &str) -
     let empty = |list: Vec<String>, when: &str| {
         if list.is_empty() { Ok(()) } else { Err(format!("{when}: {list:?}")) }
     };
+    if case.repairs() {
+        let again = small.project.rootbuild(REPAIR);
+        is(again.code == 0, &format!("the next repair: {}{}", again.stdout, again.stderr))?;
+    }
     empty(whole::faults(&store), "not whole")?;
-    if !call.name.starts_with("unlink") && call.name != "rmdir" {
+    if case.provisions() && !call.name.starts_with("unlink") && call.name != "rmdir" {
         empty(whole::left_over(&store), "left over")?;
     }
     let checked = small.project.rootbuild(&["cache", "fsck"]);
@@ -129,20 +166,52 @@ fn looked_at(small: &Small, way: &Way, call: &Call, ran: &Ran, expected: &str) -
 #[test]
 fn whatever_fails_in_a_first_provision_nothing_is_half_done() {
     if privileged("whatever_fails_in_a_first_provision_nothing_is_half_done") {
-        every("first", |_| ());
+        every(&Case { what: "first", before: Small::new, command: PROVISION, sample: 8 });
     }
+}
+
+/// Three generations: the next one is made of the one before the current.
+fn later() -> Small {
+    let small = Small::new();
+    for which in ["a", "b", "a"] {
+        small.define(which);
+        let _ = small.provision();
+    }
+    small.define("b");
+    small
 }
 
 #[test]
 fn whatever_fails_in_a_later_provision_nothing_is_half_done() {
     if privileged("whatever_fails_in_a_later_provision_nothing_is_half_done") {
-        // Three generations: the next one is made of the one before the current.
-        every("later", |small| {
-            for which in ["a", "b", "a"] {
-                small.define(which);
-                let _ = small.provision();
-            }
-            small.define("b");
-        });
+        every(&Case { what: "later", before: later, command: PROVISION, sample: 8 });
+    }
+}
+
+#[test]
+fn whatever_fails_in_a_provision_with_a_playbook_nothing_is_half_done() {
+    if privileged("whatever_fails_in_a_provision_with_a_playbook_nothing_is_half_done") {
+        every(&Case { what: "playbook", before: played::project, command: PROVISION, sample: 1 });
+    }
+}
+
+#[test]
+fn whatever_fails_in_a_collection_what_stands_stays_whole() {
+    if privileged("whatever_fails_in_a_collection_what_stands_stays_whole") {
+        let before = || {
+            let small = later();
+            // Trees, objects and a record that nobody needs.
+            let _ = small.provision();
+            small.define("a");
+            small
+        };
+        every(&Case { what: "collection", before, command: COLLECT, sample: 4 });
+    }
+}
+
+#[test]
+fn whatever_fails_in_a_repair_the_next_one_does_the_rest() {
+    if privileged("whatever_fails_in_a_repair_the_next_one_does_the_rest") {
+        every(&Case { what: "repair", before: damage::project, command: REPAIR, sample: 4 });
     }
 }

@@ -4,13 +4,16 @@
 //! `ROOTBUILD_FAULTS=all` lets every call fail once instead of a sample; `ROOTBUILD_ROUNDS` is the number of
 //! kills, `ROOTBUILD_MINUTES` how long many work on one store, `ROOTBUILD_POWER_CUTS` the number of power cuts.
 
+mod bases;
 mod calls;
+mod damage;
 mod every;
 mod floor;
 mod kills;
 mod launch;
 mod many;
 mod mounts;
+mod played;
 mod power;
 mod project;
 mod supervise;

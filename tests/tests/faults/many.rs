@@ -15,6 +15,25 @@ const COLLECTIONS: u64 = 4;
 /// How long, in seconds; `ROOTBUILD_MINUTES` says otherwise.
 const SECONDS: u64 = 15;
 
+/// So many contents more in each archive of a long run: a collection takes them away in several goes.
+const CROWD: u32 = 2000;
+
+/// Makes the archives of a project large.
+fn crowd(small: &Small) {
+    for which in ["a", "b"] {
+        let dir = small.project.dir().join("crowd");
+        std::fs::create_dir(&dir).expect("there is room");
+        for number in 0..CROWD {
+            std::fs::write(dir.join(number.to_string()), format!("{which} {number}")).expect("there is room");
+        }
+        let archive = small.project.dir().join(format!("{which}.tar"));
+        let mut tar = std::process::Command::new("tar");
+        tar.arg("-rf").arg(archive).arg("./crowd").current_dir(small.project.dir());
+        assert!(tar.status().expect("tar runs").success());
+        std::fs::remove_dir_all(&dir).expect("it was made");
+    }
+}
+
 #[test]
 fn many_at_once_lose_nothing_and_say_whom_they_wait_for() {
     if !privileged("many_at_once_lose_nothing_and_say_whom_they_wait_for") {
@@ -23,12 +42,21 @@ fn many_at_once_lose_nothing_and_say_whom_they_wait_for() {
     let minutes: Option<u64> = std::env::var("ROOTBUILD_MINUTES").ok().and_then(|it| it.parse().ok());
     let until = Instant::now() + Duration::from_secs(minutes.map_or(SECONDS, |minutes| minutes * 60));
     let first = Small::new();
+    if minutes.is_some() {
+        crowd(&first);
+    }
     let trees = ["a", "b"].map(|which| {
         first.define(which);
         first.provision()
     });
     let projects: Vec<Small> =
         (0..PROVISIONS / 2).map(|_| Small::on(Project::on_store(first.store()))).collect();
+    for (small, archive) in
+        projects.iter().flat_map(|small| ["a.tar", "b.tar"].map(|archive| (small, archive)))
+    {
+        let (from, to) = (first.project.dir().join(archive), small.project.dir().join(archive));
+        std::fs::copy(from, to).expect("there is room");
+    }
     let (provisions, collections, waits) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     let collect = collects();
     std::thread::scope(|scope| {

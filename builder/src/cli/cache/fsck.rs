@@ -78,6 +78,7 @@ fn told(finding: &Finding) -> String {
     let hint = match remedy {
         Remedy::Quarantine => " (--repair moves it away)",
         Remedy::Restore => " (--repair looks for them in checkouts)",
+        Remedy::Rewrite => " (--repair writes them anew)",
         Remedy::Mode(_) => " (--repair changes that)",
         Remedy::Nothing => "",
     };

@@ -9,6 +9,7 @@
 mod command;
 mod error;
 mod facts;
+pub mod fuzz;
 mod install;
 mod lock;
 mod output;
