@@ -31,6 +31,8 @@ pub enum Tool {
     UtilLinux,
     /// The locale C.UTF-8
     Locales,
+    /// `ip`
+    Iproute,
 }
 
 impl Tool {
@@ -51,6 +53,7 @@ impl Tool {
             }
             Self::Python => [Some("python3"), Some("python3"), Some("python3"), Some("python")],
             Self::UtilLinux => [Some("util-linux"); 4],
+            Self::Iproute => [Some("iproute2"), Some("iproute"), Some("iproute2"), Some("iproute2")],
             Self::Locales => {
                 [Some("libc-bin"), Some("glibc-minimal-langpack"), Some("glibc-locale-base"), Some("glibc")]
             }

@@ -102,7 +102,7 @@ fn entries(dir: &Path) -> Result<Vec<std::path::PathBuf>> {
 }
 
 /// Names in the store's directory that crates above the cache know.
-const KNOWN: &[&str] = &["published", "replays", "latest", "generations", "ansible-inputs"];
+const KNOWN: &[&str] = &["published", "replays", "latest", "generations", "ansible-inputs", "state"];
 
 /// Checks all of the store.
 pub fn check(store: &Store, quick: bool, telling: &dyn Telling) -> Result<Findings> {

@@ -77,6 +77,8 @@ fn as_json(root: &str, lifted: &Lifted) -> Value {
         "root": root,
         "target": lifted.target,
         "started": lifted.started,
+        "address": lifted.names.address,
+        "names": lifted.names.names,
         "units": units,
         "users": users,
         "reports": reports,
@@ -114,7 +116,11 @@ impl From<UnitsError> for Report {
         match &error {
             UnitsError::Read { source, .. } => report.caused_by(source),
             UnitsError::NoDirectory { .. } => report.hint("something fresh is mounted there for services"),
-            UnitsError::Name(_) => report,
+            UnitsError::NoState { .. } => {
+                report.hint("a volume takes the place of a directory; another one is named in `state` of the root's `run`")
+            }
+            UnitsError::Missing { .. } => report.hint("install it, or change the definition"),
+            UnitsError::Name(_) | UnitsError::Overlay { .. } => report,
         }
     }
 }

@@ -31,6 +31,9 @@ struct Asked {
     started: bool,
 }
 
+/// What rootbuild's own units of a root are called after its name.
+const OURS: [&str; 3] = ["root.service", "net.service", "gate.service"];
+
 /// Settings that bring other units along.
 const BRINGS: &[&str] = &["Requires", "Wants", "BindsTo", "Upholds", "OnFailure", "OnSuccess"];
 
@@ -179,8 +182,9 @@ impl Choice<'_, '_> {
         let named = |reason: &str| Some((reason.to_owned(), Level::Warning));
         match on_host(self.context.request.name, name) {
             None => named("its name would be too long on the host"),
-            // The unit that mounts the root has that name.
-            Some(_) if name.to_string() == "root.service" => named("its name is taken by rootbuild's own"),
+            Some(_) if OURS.contains(&name.to_string().as_str()) => {
+                named("its name is taken by rootbuild's own")
+            }
             Some(_) => None,
         }
     }

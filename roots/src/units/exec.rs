@@ -6,6 +6,12 @@ use super::words::{self, Word};
 /// What changes user where the host doesn't know the root's users.
 pub(super) const SETPRIV: &str = "/usr/bin/setpriv";
 
+/// What enters the namespace of the root's hostname.
+pub(super) const NSENTER: &str = "/usr/bin/nsenter";
+
+/// Where that is in a root that runs.
+pub(super) const UTS: &str = "/run/.rootbuild-uts";
+
 /// Where systemd looks for a program that has no path.
 const SEARCHED: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
@@ -24,6 +30,8 @@ pub(super) struct Become<'a> {
     pub setpriv: Option<&'a str>,
     /// Whether only the unit's main commands are meant (`PermissionsStartOnly=`), and this is none.
     pub exempt: bool,
+    /// Whether [`NSENTER`] gives them the root's hostname.
+    pub uts: bool,
 }
 
 /// Rewrites a command line; `None` where it can't be read.
@@ -59,17 +67,24 @@ fn one(program: &Word<'_>, arguments: &[Word<'_>], tree: &Tree, how: &Become<'_>
     }
     let privileged = prefix.contains('!');
     let mut rest: Vec<String> = arguments.iter().map(|word| word.raw.to_owned()).collect();
-    if how.exempt && !privileged {
-        prefix.push('!');
-    } else if let Some(setpriv) = how.setpriv.filter(|_| !privileged) {
+    let mut wrap = |program: &str, arguments: &str| {
         if let Some(at) = prefix.find('@') {
             prefix.remove(at);
             if !rest.is_empty() {
                 rest.remove(0);
             }
         }
-        rest.splice(..0, [format!("{setpriv} --"), words::quote(&path)]);
-        path = SETPRIV.to_owned();
+        rest.splice(..0, [format!("{arguments} --"), words::quote(&path)]);
+        program.clone_into(&mut path);
+    };
+    if let Some(setpriv) = how.setpriv.filter(|_| !privileged && !how.exempt) {
+        wrap(SETPRIV, setpriv);
+    }
+    if how.uts {
+        wrap(NSENTER, &format!("--uts={UTS}"));
+    }
+    if how.exempt && !privileged {
+        prefix.push('!');
     }
     commands.text.push_str(&words::quote(&format!("{prefix}{path}")));
     for word in rest {
@@ -108,10 +123,14 @@ mod tests {
 
     #[test]
     fn where_the_host_knows_no_users_setpriv_changes_them() {
-        let how = Become { setpriv: Some("--reuid=5"), exempt: false };
+        let how = Become { setpriv: Some("--reuid=5"), ..Become::default() };
         assert_eq!(rewritten("-/bin/x a 'b c'", &how), "-/usr/bin/setpriv --reuid=5 -- /bin/x a 'b c'");
         assert_eq!(rewritten("@/bin/x argv0 a", &how), "/usr/bin/setpriv --reuid=5 -- /bin/x a");
         assert_eq!(rewritten("!/bin/x", &how), "!/bin/x");
-        assert_eq!(rewritten("/bin/x", &Become { setpriv: None, exempt: true }), "!/bin/x");
+        let both = Become { uts: true, ..how };
+        let expected =
+            "-/usr/bin/nsenter --uts=/run/.rootbuild-uts -- /usr/bin/setpriv --reuid=5 -- /bin/x a";
+        assert_eq!(rewritten("-@/bin/x argv0 a", &both), expected);
+        assert_eq!(rewritten("/bin/x", &Become { exempt: true, ..Become::default() }), "!/bin/x");
     }
 }

@@ -13,7 +13,25 @@ pub struct Host {
     pub systemd: u32,
     /// Whether the names in `/run/userdb` are known to it: `nss-systemd` is installed and asked.
     pub nss_systemd: bool,
+    /// Whether it has `ip` of iproute2.
+    pub ip: bool,
+    /// What changes its firewall.
+    pub firewall: Option<Firewall>,
+    /// Where its `systemd-socket-proxyd` is.
+    pub proxy: Option<&'static str>,
 }
+
+/// A program that changes a firewall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Firewall {
+    /// `nft` of nftables.
+    Nft,
+    /// `iptables`, whatever is behind it.
+    Iptables,
+}
+
+/// Where `systemd-socket-proxyd` may be.
+const PROXIES: [&str; 2] = ["/usr/lib/systemd/systemd-socket-proxyd", "/lib/systemd/systemd-socket-proxyd"];
 
 /// The host's systemd won't do.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +48,12 @@ pub enum HostError {
 }
 
 impl Host {
+    /// A host with all programs that units may need.
+    #[must_use]
+    pub fn with(systemd: u32, nss_systemd: bool) -> Self {
+        Self { systemd, nss_systemd, ip: true, firewall: Some(Firewall::Nft), proxy: Some(PROXIES[0]) }
+    }
+
     /// Looks at the host that this process runs on.
     ///
     /// # Errors
@@ -45,8 +69,21 @@ impl Host {
             .iter()
             .find_map(|path| std::fs::read_to_string(path).ok())
             .unwrap_or_default();
-        Ok(Self { systemd, nss_systemd: asks_systemd(&switch) && has_module() })
+        let firewall = [("nft", Firewall::Nft), ("iptables", Firewall::Iptables)];
+        Ok(Self {
+            systemd,
+            nss_systemd: asks_systemd(&switch) && has_module(),
+            ip: has_program("ip"),
+            firewall: firewall.into_iter().find(|(name, _)| has_program(name)).map(|(_, firewall)| firewall),
+            proxy: PROXIES.into_iter().find(|path| Path::new(path).exists()),
+        })
     }
+}
+
+/// Whether units find a program.
+fn has_program(name: &str) -> bool {
+    let directories = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+    directories.iter().any(|directory| Path::new(directory).join(name).exists())
 }
 
 /// The version in what `systemctl --version` prints first: `systemd 252 (252.39-1)`.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use rootbuild_cache::durable;
 
-use super::Lifted;
+use super::{Lifted, Names, names};
 
 /// The directories of a host that units are installed in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,8 +22,10 @@ pub struct Directories {
     pub units: PathBuf,
     /// Where it looks for users and groups.
     pub users: PathBuf,
-    /// Where it is written down what was installed.
+    /// Where it is written down what was installed: one of the two that the units of roots look for.
     pub state: PathBuf,
+    /// The host's file of names; `None`: the host doesn't learn them.
+    pub hosts: Option<PathBuf>,
 }
 
 impl Directories {
@@ -34,6 +36,7 @@ impl Directories {
             units: "/run/systemd/system".into(),
             users: "/run/userdb".into(),
             state: "/run/rootbuild/installed".into(),
+            hosts: Some("/etc/hosts".into()),
         }
     }
 
@@ -44,6 +47,7 @@ impl Directories {
             units: "/etc/systemd/system".into(),
             users: "/etc/userdb".into(),
             state: "/var/lib/rootbuild-units".into(),
+            hosts: Some("/etc/hosts".into()),
         }
     }
 }
@@ -59,6 +63,8 @@ pub struct Changes {
     pub removed: BTreeSet<String>,
     /// Whether users or groups changed.
     pub users: bool,
+    /// Names of the root that the host gives to somebody else: the host keeps them so.
+    pub taken: Vec<String>,
 }
 
 impl Changes {
@@ -73,12 +79,15 @@ impl Changes {
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
     /// A file of that name is there, and isn't this root's.
-    #[error("`{}` is there already, and isn't of the root `{root}`", path.display())]
+    #[error("`{}` is there already, and isn't of the root `{root}`{}", path.display(), of(owner.as_deref()))]
     Taken {
         /// The root that is installed.
         root: String,
         /// The file.
         path: PathBuf,
+        /// The root that it is of, if it is of one: `a` with `b-c.service` and `a-b` with `c.service` want the
+        /// same names.
+        owner: Option<String>,
     },
     /// A file or directory couldn't be read or written.
     #[error("can't {action} `{}`", path.display())]
@@ -95,6 +104,10 @@ pub enum InstallError {
     Write(#[from] rootbuild_cache::Error),
 }
 
+fn of(owner: Option<&str>) -> String {
+    owner.map(|owner| format!(", but of the root `{owner}`: rename one of them")).unwrap_or_default()
+}
+
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> InstallError {
     let path = path.to_owned();
     move |source| InstallError::Io { action, path, source }
@@ -105,6 +118,9 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Instal
 struct Installed {
     units: BTreeSet<String>,
     users: BTreeSet<String>,
+    /// The cluster that it is in.
+    #[serde(default)]
+    cluster: Option<String>,
 }
 
 impl Installed {
@@ -123,14 +139,14 @@ impl Installed {
 }
 
 /// Installs the units and users of the root `root`, and removes those that an earlier installation of it left
-/// and that it has no more. Two installations of one root must not run at once.
+/// and that it has no more. Of several at once one waits for the other.
 ///
 /// # Errors
 /// A name is taken by another's file (then nothing was changed), or a file can't be written.
 pub fn install(directories: &Directories, root: &str, lifted: &Lifted) -> Result<Changes, InstallError> {
     let units = lifted.files.iter().map(|file| (file.name.as_str(), file.text.as_str()));
     let users = lifted.users.iter().map(|record| (record.file.as_str(), record.text.as_str()));
-    replace(directories, root, &units.collect::<Vec<_>>(), &users.collect::<Vec<_>>())
+    replace(directories, root, &units.collect::<Vec<_>>(), &users.collect::<Vec<_>>(), Some(&lifted.names))
 }
 
 /// Removes all that is installed of the root `root`.
@@ -138,10 +154,7 @@ pub fn install(directories: &Directories, root: &str, lifted: &Lifted) -> Result
 /// # Errors
 /// A file can't be removed.
 pub fn uninstall(directories: &Directories, root: &str) -> Result<Changes, InstallError> {
-    let changes = replace(directories, root, &[], &[])?;
-    let state = directories.state.join(format!("{root}.json"));
-    fs::remove_file(&state).map_err(failed("remove", &state))?;
-    Ok(changes)
+    replace(directories, root, &[], &[], None)
 }
 
 /// A file's name and text.
@@ -152,21 +165,25 @@ fn replace(
     root: &str,
     units: &[Text<'_>],
     users: &[Text<'_>],
+    names: Option<&Names>,
 ) -> Result<Changes, InstallError> {
-    let Directories { units: units_in, users: users_in, state: state_in } = directories;
+    let Directories { units: units_in, users: users_in, state: state_in, hosts } = directories;
     for directory in [units_in, users_in, state_in] {
         fs::create_dir_all(directory).map_err(failed("create", directory))?;
     }
+    let _lock = lock(state_in)?;
     let state = state_in.join(format!("{root}.json"));
     let before = Installed::read(&state)?;
-    let names = |texts: &[Text<'_>]| texts.iter().map(|(name, _)| (*name).to_owned()).collect();
-    let after = Installed { units: names(units), users: names(users) };
+    let files = |texts: &[Text<'_>]| texts.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let cluster = names.map(|names| names.cluster.clone());
+    let after = Installed { units: files(units), users: files(users), cluster };
     for (directory, wanted, ours) in
         [(units_in, &after.units, &before.units), (users_in, &after.users, &before.users)]
     {
         for path in wanted.difference(ours).map(|name| directory.join(name)) {
             if path.symlink_metadata().is_ok() {
-                return Err(InstallError::Taken { root: root.to_owned(), path });
+                let owner = owner(state_in, root, &path)?;
+                return Err(InstallError::Taken { root: root.to_owned(), path, owner });
             }
         }
     }
@@ -174,9 +191,17 @@ fn replace(
     let both = Installed {
         units: before.units.union(&after.units).cloned().collect(),
         users: before.users.union(&after.users).cloned().collect(),
+        cluster: after.cluster.clone().or(before.cluster.clone()),
     };
     both.write(&state)?;
     let mut changes = Changes::default();
+    if let Some(names) = names {
+        let path = hosts_of(state_in, &names.cluster);
+        names::rewrite(&path, &names.hosts).map_err(failed("write", &path))?;
+    }
+    if let Some(hosts) = hosts {
+        changes.taken = names::tell_host(hosts, root, names).map_err(failed("change", hosts))?;
+    }
     for (name, text) in users {
         changes.users |= write(&users_in.join(name), text)? != Written::Same;
     }
@@ -203,8 +228,54 @@ fn replace(
         remove(&users_in.join(name))?;
         changes.users = true;
     }
-    after.write(&state)?;
+    match names {
+        Some(_) => after.write(&state)?,
+        None => remove(&state)?,
+    }
+    if let Some(cluster) = before.cluster.filter(|it| after.cluster.as_ref() != Some(it)) {
+        let others = all(state_in)?;
+        if !others.iter().any(|(_, other)| other.cluster.as_ref() == Some(&cluster)) {
+            remove(&hosts_of(state_in, &cluster))?;
+            let _ = fs::remove_dir(state_in.join("clusters"));
+        }
+    }
     Ok(changes)
+}
+
+/// The file that the roots of a cluster have as `/etc/hosts`.
+fn hosts_of(state: &Path, cluster: &str) -> PathBuf {
+    state.join("clusters").join(format!("{cluster}.hosts"))
+}
+
+/// One installation at a time: they share files.
+fn lock(state: &Path) -> Result<fs::File, InstallError> {
+    let directory = fs::File::open(state).map_err(failed("open", state))?;
+    let locked = rustix::fs::flock(&directory, rustix::fs::FlockOperation::LockExclusive);
+    locked.map_err(|error| failed("lock", state)(error.into()))?;
+    Ok(directory)
+}
+
+/// What is installed of each root.
+fn all(state: &Path) -> Result<Vec<(String, Installed)>, InstallError> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(state).map_err(failed("read", state))? {
+        let path = entry.map_err(failed("read", state))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".json"));
+        if let Some(name) = name {
+            found.push((name.to_owned(), Installed::read(&path)?));
+        }
+    }
+    Ok(found)
+}
+
+/// The other root that a file is of.
+fn owner(state: &Path, root: &str, path: &Path) -> Result<Option<String>, InstallError> {
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    let drop_in = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+    let names = [file.to_string(), format!("{drop_in}/{file}")];
+    let is_of = |it: &Installed| names.iter().any(|name| it.units.contains(name) || it.users.contains(name));
+    let found = all(state)?.into_iter().find(|(name, it)| name != root && is_of(it));
+    Ok(found.map(|(name, _)| name))
 }
 
 /// The unit that a file belongs to.
@@ -247,7 +318,12 @@ mod tests {
     fn host() -> (tempfile::TempDir, Directories) {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
-        let directories = Directories { units: at("units"), users: at("users"), state: at("state") };
+        let directories = Directories {
+            units: at("units"),
+            users: at("users"),
+            state: at("state"),
+            hosts: Some(at("hosts")),
+        };
         (dir, directories)
     }
 
@@ -295,6 +371,20 @@ mod tests {
     }
 
     #[test]
+    fn roots_whose_names_and_units_make_the_same_name_are_told_apart() {
+        let (_dir, host) = host();
+        let named = |name: &str, unit: &str| {
+            let root = Root::new();
+            root.enable(unit, "multi-user.target", "[Service]\nExecStart=/a\n");
+            root.lift_as(name)
+        };
+        install(&host, "a-b", &named("a-b", "c.service")).unwrap();
+        let error = install(&host, "a", &named("a", "b-c.service")).unwrap_err().to_string();
+        assert!(error.ends_with("`a`, but of the root `a-b`: rename one of them"), "{error}");
+        assert!(!host.state.join("a.json").exists());
+    }
+
+    #[test]
     fn no_file_of_anybody_else_is_replaced() {
         let (_dir, host) = host();
         fs::create_dir_all(&host.units).unwrap();
@@ -321,7 +411,7 @@ mod tests {
         fs::create_dir_all(&host.units).unwrap();
         // Written down, and one file written.
         let names = lifted.files.iter().map(|file| file.name.clone()).collect();
-        let known = Installed { units: names, users: BTreeSet::new() };
+        let known = Installed { units: names, ..Installed::default() };
         known.write(&host.state.join("web.json")).unwrap();
         fs::write(host.units.join("rootbuild-web-a.service"), "").unwrap();
         let changes = install(&host, "web", &lifted).unwrap();

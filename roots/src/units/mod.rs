@@ -12,12 +12,15 @@
 
 mod choose;
 mod exec;
+mod furnish;
 mod generators;
 mod host;
 mod identity;
 mod install;
 mod load;
 mod name;
+mod names;
+mod network;
 mod ours;
 mod paths;
 mod policy;
@@ -34,6 +37,8 @@ mod users;
 mod words;
 
 #[cfg(test)]
+mod running;
+#[cfg(test)]
 mod services;
 #[cfg(test)]
 mod testing;
@@ -44,8 +49,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use generators::{GenerateError, Generated, generate};
-pub use host::{Host, HostError, OLDEST};
+pub use host::{Firewall, Host, HostError, OLDEST};
 pub use install::{Changes, Directories, InstallError, install, uninstall};
+pub use names::Names;
 pub use paths::fixed;
 pub use report::{Finding, Level, Place, Report};
 pub use run::{
@@ -102,6 +108,8 @@ pub struct Lifted {
     pub files: Vec<UnitFile>,
     /// Users and groups of the root that the units run as, for `/run/userdb`.
     pub users: Vec<Record>,
+    /// What the root and others of its cluster are known by.
+    pub names: Names,
     /// What isn't as it would be on a machine of the root's own.
     pub reports: Vec<Report>,
 }
@@ -126,6 +134,26 @@ pub enum UnitsError {
         /// The path in the root.
         path: &'static str,
     },
+    /// A state directory can't be one.
+    #[error("`{path}` of the root can't be state: it isn't a directory, or a link leads to it")]
+    NoState {
+        /// The path in the root.
+        path: String,
+    },
+    /// An overlay can't be mounted there.
+    #[error("an overlay can't be mounted for `{}`: there is `,`, `:` or a backslash in the path", path.display())]
+    Overlay {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The host lacks a program.
+    #[error("this host has no {what}, which {need} needs")]
+    Missing {
+        /// Which.
+        what: &'static str,
+        /// What for.
+        need: &'static str,
+    },
 }
 
 /// Reads the units of the root in `root` and makes them the host's. `generated` has what the root's
@@ -142,10 +170,21 @@ pub fn lift(root: &Path, generated: Option<&Generated>, request: &Request<'_>) -
             return Err(UnitsError::NoDirectory { path });
         }
     }
+    let networks = network::units(request)?;
+    for path in &request.run.state {
+        let kind = tree.kind(path);
+        if tree.resolve(path) != *path || kind.is_some_and(|kind| kind != rustix::fs::FileType::Directory) {
+            return Err(UnitsError::NoState { path: path.clone() });
+        }
+    }
+    if request.run.writable == Writable::Overlay && request.link.to_string_lossy().contains([',', ':', '\\'])
+    {
+        return Err(UnitsError::Overlay { path: request.link.to_owned() });
+    }
     let mut reports = generated.map(|it| it.reports().to_vec()).unwrap_or_default();
     let index = Index::new(&tree).map_err(failed)?;
     let users = Users::read(&tree).map_err(failed)?;
-    let machine = Machine::new(&tree, request.name);
+    let machine = Machine::new(&tree, &request.run.hostname);
     let context = Context { request, tree: &tree, index: &index, users: &users, machine: &machine };
     let chosen = choose::choose(&context, &mut reports).map_err(failed)?;
     sysv::report(&context, &mut reports).map_err(failed)?;
@@ -172,10 +211,15 @@ pub fn lift(root: &Path, generated: Option<&Generated>, request: &Request<'_>) -
     let (target, root_unit) = (ours::target(request.name), ours::root_unit(request.name));
     let mut own = |name: &str, text: String| files.push(UnitFile { name: name.to_owned(), text });
     own(&root_unit, ours::root_service(&context, &directories));
-    own(&target, ours::target_unit(request.name, &started));
-    own(&ours::slice(request.name), ours::slice_unit(request.name));
+    own(&target, ours::target_unit(request, &started));
+    own(&ours::slice(request.name), ours::slice_unit(request));
+    if let Some(text) = ours::gate_unit(request) {
+        own(&ours::gate(request.name), text);
+    }
+    files.extend(networks);
     files.sort_by(|a, b| a.name.cmp(&b.name));
     reports.sort();
     reports.dedup();
-    Ok(Lifted { target, root_unit, started, files, users: records.finish(), reports })
+    let names = Names::of(request);
+    Ok(Lifted { target, root_unit, started, files, users: records.finish(), names, reports })
 }

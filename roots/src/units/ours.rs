@@ -1,6 +1,5 @@
 //! What rootbuild adds: a drop-in for each unit, and the units that mount and group a root.
 
-use super::Softened;
 use super::load::Loaded;
 use super::name::{Kind, escape_dashes};
 use super::paths;
@@ -8,6 +7,7 @@ use super::rewrite::{Context, Rewritten};
 use super::specifiers::literal;
 use super::text::Writer;
 use super::words;
+use super::{Request, Softened, Writable, furnish, network};
 use crate::checkout::Areas;
 
 /// Sockets of the host that a root's services talk to, where they are.
@@ -74,6 +74,26 @@ pub(super) fn drop_in(
         writer.set("Unit", "Requires", &root_unit(root));
         writer.set("Unit", "After", &root_unit(root));
     }
+    let run = context.request.run;
+    let section = unit.name.kind.section();
+    if matches!(unit.name.kind, Kind::Service | Kind::Socket)
+        && run.address.is_some()
+        && !unit.is_on(section, "PrivateNetwork")
+    {
+        writer.set("Unit", "Requires", &network::unit(root));
+        writer.set("Unit", "After", &network::unit(root));
+        writer.set(section, "NetworkNamespacePath", &network::namespace(root));
+    }
+    // Not sockets: those are there before the services of any root are.
+    if unit.name.kind == Kind::Service {
+        for other in others(context.request) {
+            writer.set("Unit", "After", &target(other));
+        }
+        if !run.requires.is_empty() {
+            writer.set("Unit", "Requires", &gate(root));
+            writer.set("Unit", "After", &gate(root));
+        }
+    }
     writer.set("Unit", "PartOf", &target(root));
     if unit.name.kind == Kind::Socket {
         writer.set("Socket", "Slice", &slice(root));
@@ -105,7 +125,9 @@ fn execution(
     for (key, value) in &rewritten.settings {
         set(key, value);
     }
-    if let Some(private) = context.request.private {
+    // What is written to an overlay changes nothing below it.
+    let private = context.request.private.filter(|_| context.request.run.writable == Writable::Checkout);
+    if let Some(private) = private {
         let (read_only, writable) = shared(context, private)?;
         for (key, paths) in [("ReadOnlyPaths", read_only), ("ReadWritePaths", writable)] {
             if !paths.is_empty() {
@@ -125,8 +147,15 @@ fn execution(
         // Who names devices gets the host's.
         let devices = key == "PrivateDevices" && unit.mentions(section, "DeviceAllow");
         let known = context.request.host.systemd >= since;
-        if known && !unit.mentions(section, key) && !devices && !soft(key) {
-            set(key, value);
+        if !known || unit.mentions(section, key) || devices || soft(key) {
+            continue;
+        }
+        match key {
+            "ProtectHostname" if context.request.host.systemd >= 258 => {
+                set(key, &format!("private:{}", context.request.run.hostname));
+            }
+            "RestrictNamespaces" if rewritten.enters_uts => set(key, "uts"),
+            _ => set(key, value),
         }
     }
     Ok(())
@@ -172,7 +201,18 @@ pub(super) fn root_service(context: &Context<'_>, directories: &[String]) -> Str
     set("Service", "Type", "oneshot");
     set("Service", "RemainAfterExit", "yes");
     set("Service", "Slice", &slice(root));
-    set("Service", "ExecStart", &format!("/bin/sh -ec '{}' sh {link} {fixed} {root}", script(MOUNT)));
+    let overlay = match context.request.run.writable {
+        Writable::Checkout => String::new(),
+        Writable::Overlay => format!(" {}", argument(&furnish::overlay_of(context.request))),
+    };
+    set(
+        "Service",
+        "ExecStart",
+        &format!("/bin/sh -ec '{}' sh {link} {fixed} {root}{overlay}", script(MOUNT)),
+    );
+    for command in furnish::commands(context.request) {
+        set("Service", "ExecStart", &command);
+    }
     let tmpfiles = format!("-systemd-tmpfiles --root={fixed} --create");
     set("Service", "ExecStart", &format!("{tmpfiles} --prefix=/run --prefix=/var/run --prefix=/tmp"));
     if !directories.is_empty() {
@@ -182,7 +222,8 @@ pub(super) fn root_service(context: &Context<'_>, directories: &[String]) -> Str
         }
         set("Service", "ExecStart", &format!("{tmpfiles} -"));
     }
-    set("Service", "ExecStopPost", &format!("-/bin/sh -c '{}' sh {fixed}", script(UNMOUNT)));
+    set("Service", "ExecStopPost", &format!("-/bin/sh -c '{}' sh {fixed}{overlay}", script(UNMOUNT)));
+    set("Service", "ExecStopPost", &format!("-{}", furnish::forget(root)));
     writer.finish(&format!("Mounts the root `{root}` where its services find it."))
 }
 
@@ -192,43 +233,113 @@ const MOUNT: &str = "tree=$(readlink -e -- \"$1\"); \
     for name in run tmp; do test -d \"$tree/$name\" && ! test -L \"$tree/$name\"; done; \
     mkdir -p -- \"$2\"; \
     while mountpoint -q -- \"$2\"; do umount -R -l -- \"$2\"; done; \
-    mount --bind --make-private -- \"$tree\" \"$2\"; \
+    if test -n \"$4\"; then \
+    rm -rf -- \"$4\"; mkdir -p -- \"$4/upper\" \"$4/work\"; \
+    chmod --reference=\"$tree\" -- \"$4/upper\"; chown --reference=\"$tree\" -- \"$4/upper\"; \
+    cd -- \"$tree\"; \
+    mount -t overlay -o \"lowerdir=.,upperdir=$4/upper,workdir=$4/work,index=off,metacopy=off\" -- \"rootbuild:$3@${tree##*/}\" \"$2\"; \
+    mount --make-private -- \"$2\"; cd /; \
+    else mount --bind --make-private -- \"$tree\" \"$2\"; fi; \
     mount -t tmpfs -o mode=755,nosuid,nodev -- \"rootbuild:$3@${tree##*/}\" \"$2/run\"; \
     mount -t tmpfs -o mode=1777,nosuid,nodev -- \"rootbuild:$3\" \"$2/tmp\"; \
     mkdir -m 1777 -- \"$2/run/lock\"";
 
-const UNMOUNT: &str = "while mountpoint -q -- \"$1\"; do umount -R -l -- \"$1\" || exit; done";
+const UNMOUNT: &str = "while mountpoint -q -- \"$1\"; do umount -R -l -- \"$1\" || exit; done; \
+    if test -n \"$2\"; then rm -rf -- \"$2\"; fi";
 
 /// A script as systemd's command lines have it, in single quotes.
-fn script(text: &str) -> String {
+pub(super) fn script(text: &str) -> String {
     literal(text).replace('$', "$$")
 }
 
 /// An argument as systemd's command lines have it.
-fn argument(text: &str) -> String {
+pub(super) fn argument(text: &str) -> String {
     words::quote(&literal(text).replace('$', "$$"))
 }
 
 /// Starts all of a root.
-pub(super) fn target_unit(root: &str, started: &[String]) -> String {
+pub(super) fn target_unit(request: &Request<'_>, started: &[String]) -> String {
+    let root = request.name;
     let mut writer = Writer::default();
     writer.set("Unit", "Description", &format!("Root {root} of rootbuild and its services"));
+    let mut own = vec![root_unit(root)];
+    own.extend(request.run.address.map(|_| network::unit(root)));
+    own.extend(network::port_sockets(request));
     // With `Requires=` all of it would be restarted when the root is mounted anew, sockets and timers too.
-    writer.set("Unit", "Wants", &root_unit(root));
-    writer.set("Unit", "After", &root_unit(root));
-    for unit in started {
+    for unit in own.iter().chain(started) {
         writer.set("Unit", "Wants", unit);
     }
-    for unit in started {
+    for unit in own.iter().chain(started) {
         writer.set("Unit", "After", unit);
+    }
+    for other in others(request) {
+        writer.set("Unit", "After", &target(other));
+    }
+    for other in &request.run.requires {
+        writer.set("Unit", "Wants", &target(other));
     }
     writer.set("Install", "WantedBy", "multi-user.target");
     writer.finish(&format!("All that the root `{root}` starts."))
 }
 
+/// The roots that start before this one, each once.
+fn others<'a>(request: &Request<'a>) -> Vec<&'a str> {
+    let mut others: Vec<&str> = Vec::new();
+    for name in request.run.after.iter().chain(&request.run.requires) {
+        if !others.contains(&name.as_str()) {
+            others.push(name);
+        }
+    }
+    others
+}
+
+/// The unit that lets a root's services start once those that it requires have.
+pub(super) fn gate(root: &str) -> String {
+    format!("rootbuild-{root}-gate.service")
+}
+
+/// Fails where something of a root that is required has failed. It looks once, when all of that has been started:
+/// a `Requires=` of those units would stop and restart this root with them.
+pub(super) fn gate_unit(request: &Request<'_>) -> Option<String> {
+    if request.run.requires.is_empty() {
+        return None;
+    }
+    let root = request.name;
+    let mut writer = Writer::default();
+    writer.set("Unit", "Description", &format!("What the root {root} of rootbuild requires"));
+    let targets: Vec<String> = request.run.requires.iter().map(|name| target(name)).collect();
+    for target in &targets {
+        writer.set("Unit", "Wants", target);
+        writer.set("Unit", "After", target);
+    }
+    writer.set("Unit", "PartOf", &target(root));
+    writer.set("Service", "Type", "oneshot");
+    writer.set("Service", "RemainAfterExit", "yes");
+    writer.set("Service", "Slice", &slice(root));
+    let command = format!("/bin/sh -ec '{}' sh {root} {}", script(GATE), targets.join(" "));
+    writer.set("Service", "ExecStart", &command);
+    Some(writer.finish(&format!("Lets the root `{root}` start after those that it requires.")))
+}
+
+const GATE: &str = "root=$1; shift; for target in \"$@\"; do \
+    for unit in \"$target\" $(systemctl show -P Wants -- \"$target\"); do \
+    if systemctl is-failed --quiet -- \"$unit\"; then echo \"root $root is not started: $unit has failed, which it requires\" >&2; exit 1; fi; done; \
+    if ! systemctl is-active --quiet -- \"$target\"; then echo \"root $root is not started: $target is not active, which it requires\" >&2; exit 1; fi; done";
+
 /// Holds all processes of a root.
-pub(super) fn slice_unit(root: &str) -> String {
+pub(super) fn slice_unit(request: &Request<'_>) -> String {
+    let (root, run) = (request.name, request.run);
     let mut writer = Writer::default();
     writer.set("Unit", "Description", &format!("Slice of the root {root} of rootbuild"));
+    let limits = [
+        ("MemoryMax", run.memory.map(|it| it.to_string())),
+        ("CPUWeight", run.cpu_weight.map(|it| it.to_string())),
+        ("TasksMax", run.tasks.map(|it| it.to_string())),
+    ];
+    for (key, value) in limits {
+        if let Some(value) = value {
+            writer.set("Slice", key, &value);
+        }
+    }
     writer.finish(&format!("All processes of the root `{root}`."))
 }

@@ -37,6 +37,8 @@ pub(super) struct Rewritten {
     pub settings: Vec<(&'static str, String)>,
     /// Directories that the unit has in the root: lines of tmpfiles.d.
     pub directories: Vec<String>,
+    /// Whether its commands enter the namespace of the root's hostname.
+    pub enters_uts: bool,
 }
 
 /// Rewrites a unit. `lifted` has the names of all that are.
@@ -54,6 +56,7 @@ pub(super) fn rewrite(
     let out = Rewritten::default();
     let mut work = Work { context, lifted, unit, user, setpriv: None, records, reports, out };
     work.become_user();
+    work.out.enters_uts = work.can_enter_uts();
     for bound in &unit.bound {
         work.dependency(bound.setting, &bound.unit, &bound.place);
     }
@@ -251,9 +254,29 @@ impl Work<'_, '_> {
         simple.then(|| format!("{sign}{}:{target}", self.host_path(source)))
     }
 
+    /// Whether the service can be given the root's hostname by hand, where systemd doesn't do that: it starts as root,
+    /// and nothing keeps it from entering a namespace.
+    fn can_enter_uts(&self) -> bool {
+        let says = |key: &&str| self.unit.mentions("Service", key);
+        let unfree = [
+            "CapabilityBoundingSet",
+            "PrivateUsers",
+            "ProtectHostname",
+            "RestrictNamespaces",
+            "SystemCallFilter",
+        ];
+        self.unit.name.kind == Kind::Service
+            && self.context.request.host.systemd < 258
+            && (self.user.is_none_or(|user| user.uid == 0) || self.setpriv.is_some())
+            && !self.unit.is_on("Service", "DynamicUser")
+            && !unfree.iter().any(says)
+            && self.context.tree.is_executable(exec::NSENTER)
+    }
+
     fn command(&mut self, entry: &Entry, value: &str) {
         let exempt = self.unit.is_on("Service", "PermissionsStartOnly") && entry.key != "ExecStart";
-        let how = Become { setpriv: self.setpriv.as_deref(), exempt };
+        let uts = self.out.enters_uts;
+        let how = Become { setpriv: self.setpriv.as_deref(), exempt, uts };
         match exec::rewrite(value, self.context.tree, &how) {
             Some(commands) => {
                 self.set(entry, &commands.text);

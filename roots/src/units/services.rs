@@ -32,7 +32,7 @@ fn generated() -> Generated {
 fn lifted() -> Lifted {
     let root = root();
     let link = std::path::Path::new("/var/lib/rootbuild/roots/web");
-    let host = Host { systemd: 252, nss_systemd: true };
+    let host = Host::with(252, true);
     let (run, cluster) = (Run::new("web"), cluster());
     let request = Request { name: "web", link, host, private: None, run: &run, cluster: &cluster };
     lift(root.path(), Some(&generated()), &request).unwrap()

@@ -55,15 +55,27 @@ impl Root {
         Tree::open(self.path(), None).unwrap()
     }
 
-    pub(super) fn lift_on(&self, host: Host) -> Lifted {
-        let store = Path::new("/var/lib/rootbuild/roots/web");
-        let (run, cluster) = (Run::new("web"), cluster());
-        let request = Request { name: "web", link: store, host, private: None, run: &run, cluster: &cluster };
+    /// Lifts it as it is said; of the cluster of nobody.
+    pub(super) fn lift_with(&self, name: &str, host: Host, run: &Run) -> Lifted {
+        let link = Path::new("/var/lib/rootbuild/roots").join(name);
+        let mut cluster = cluster();
+        let address = run.address.unwrap_or(cluster.subnet.host());
+        cluster.members =
+            vec![super::Member { root: name.to_owned(), address, names: vec![name.to_owned()] }];
+        let request = Request { name, link: &link, host, private: None, run, cluster: &cluster };
         lift(self.path(), None, &request).unwrap()
     }
 
+    pub(super) fn lift_as(&self, name: &str) -> Lifted {
+        self.lift_with(name, Host::with(252, true), &Run::new(name))
+    }
+
+    pub(super) fn lift_on(&self, host: Host) -> Lifted {
+        self.lift_with("web", host, &Run::new("web"))
+    }
+
     pub(super) fn lift(&self) -> Lifted {
-        self.lift_on(Host { systemd: 252, nss_systemd: true })
+        self.lift_as("web")
     }
 }
 

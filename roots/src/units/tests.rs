@@ -3,7 +3,9 @@
 use super::testing::{Root, cluster};
 use super::{Host, Level, Run, Softened};
 
-const NEW: Host = Host { systemd: 257, nss_systemd: true };
+fn new() -> Host {
+    Host::with(257, true)
+}
 
 #[test]
 fn a_unit_bears_the_roots_name_and_runs_in_it() {
@@ -156,7 +158,7 @@ fn users_are_the_roots_and_bear_its_name() {
     assert!(lifted.text("c.service.d/50-rootbuild.conf").contains(bind));
 
     // A host that can't be told of users.
-    let old = Host { systemd: 247, nss_systemd: false };
+    let old = Host::with(247, false);
     assert!(!root.lift_on(old).has("a.service"), "nothing changes its user");
     root.write("usr/bin/setpriv", "");
     let path = root.path().join("usr/bin/setpriv");
@@ -182,9 +184,9 @@ fn what_a_host_is_too_old_for_is_refused_by_name_or_done_another_way() {
         "multi-user.target",
         "[Service]\nType=notify-reload\nExecStart=/a\nExecPaths=/a\n",
     );
-    let new = root.lift_on(NEW);
+    let new = root.lift_on(new());
     assert!(new.has("files.service") && new.text("reload.service").contains("Type=notify-reload\n"));
-    let lifted = root.lift_on(Host { systemd: 247, nss_systemd: true });
+    let lifted = root.lift_on(Host::with(247, true));
     assert!(!lifted.has("files.service"));
     assert!(lifted.told().contains("`OpenFile` needs systemd 253, this host has 247"), "{}", lifted.told());
     let text = lifted.text("reload.service");
@@ -302,7 +304,7 @@ fn a_root_that_cannot_be_mounted_safely_is_refused() {
     let root = Root::new();
     std::fs::remove_dir(root.path().join("run")).unwrap();
     root.link("run", "/etc");
-    let host = Host { systemd: 252, nss_systemd: true };
+    let host = Host::with(252, true);
     let link = std::path::Path::new("/store/roots/web");
     let (run, cluster) = (Run::new("web"), cluster());
     let request = super::Request { name: "web", link, host, private: None, run: &run, cluster: &cluster };
@@ -322,7 +324,7 @@ fn linked_roots_get_what_they_share_read_only() {
         "multi-user.target",
         "[Service]\nExecStart=/a\nProtectHostname=no\nDeviceAllow=/dev/x\n",
     );
-    let host = Host { systemd: 252, nss_systemd: true };
+    let host = Host::with(252, true);
     let link = std::path::Path::new("/my store/50%/roots/web");
     let areas = crate::checkout::Areas::new(["/etc", "var", "usr/local"]);
     let softened = |unit: &str, setting: Option<&str>| Softened {
@@ -358,7 +360,7 @@ fn no_unit_reaches_beyond_its_root() {
         StateDirectory=b\nStateDirectoryMode=0777 0 0 - -\nOpenFile=/etc/shadow:x\nImportCredential=*\nSlice=-.slice\n";
     root.enable("a.service", "multi-user.target", text);
     root.write("etc/systemd/system/a.service.d/x\n[Service]\nUser=root\n.conf", "[Service]\nA=1\n");
-    let lifted = root.lift_on(NEW);
+    let lifted = root.lift_on(new());
     let unit = lifted.text("a.service");
     let expected = "# Made by rootbuild from /usr/lib/systemd/system/a.service\n\n[Service]\nExecStart=/a\n\
         EnvironmentFile=/run/rootbuild/roots/web/etc/x\u{fffd}User=root\u{fffd}RootDirectory=\n\

@@ -12,7 +12,7 @@ use rootbuild_roots::units::{self, Cluster, Directories, Host, Lifted, Request, 
 use rootbuild_tests::{Project, TestHost, privileged, skipped};
 
 /// Where the test host has its store.
-const STORE: &str = "/var/lib/rootbuild";
+pub(crate) const STORE: &str = "/var/lib/rootbuild";
 
 /// A web server that is ready when it says so and tells who it is; in plain perl, for a small root.
 const SERVER: &str = r#"
@@ -29,7 +29,7 @@ while (accept(C, S)) {
 "#;
 
 /// A root with a shell and perl, a user of its own, and units that are enabled.
-fn make_root(root: &Path, number: u32) {
+pub(crate) fn make_root(root: &Path, number: u32) {
     let write = |path: &str, text: &str| {
         let path = root.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -87,7 +87,7 @@ fn make_root(root: &Path, number: u32) {
 }
 
 /// Copies a program of this machine's, and the libraries that it needs.
-fn copy_program(root: &Path, program: &str) {
+pub(crate) fn copy_program(root: &Path, program: &str) {
     copy(root, Path::new(program));
     let needed = Command::new("ldd").arg(program).output().unwrap().stdout;
     for word in String::from_utf8_lossy(&needed).split_whitespace().filter(|word| word.starts_with('/')) {
@@ -123,6 +123,7 @@ fn hand_over(host: &TestHost, name: &str, number: u32) -> Lifted {
         units: host.path("/run/systemd/system"),
         users: host.path("/run/userdb"),
         state: host.path("/run/rootbuild/installed"),
+        hosts: Some(host.path("/etc/hosts")),
     };
     let changes = units::install(&directories, name, &lifted).unwrap();
     // A text names no checkout.

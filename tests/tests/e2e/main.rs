@@ -21,6 +21,7 @@ mod interrupted;
 mod linked;
 mod lock;
 mod names;
+mod network;
 mod real_el7;
 mod repos;
 mod sbom;

@@ -78,7 +78,16 @@ pub(super) fn privileges() -> Check {
 }
 
 pub(super) fn all(needs: &Needs) -> Vec<Check> {
-    vec![nspawn(), rpm(needs), python_dnf(needs), mmdebstrap(needs), keyring(needs), python(needs), locale()]
+    vec![
+        nspawn(),
+        rpm(needs),
+        python_dnf(needs),
+        mmdebstrap(needs),
+        keyring(needs),
+        python(needs),
+        ip(),
+        locale(),
+    ]
 }
 
 fn nspawn() -> Check {
@@ -152,6 +161,17 @@ fn keyring(needs: &Needs) -> Check {
             used_by("not found".to_owned(), needs.debian_keyring, "debian"),
             host::install(Tool::DebianKeyring),
         ),
+    }
+}
+
+/// What makes networks of roots that run as units.
+fn ip() -> Check {
+    match ask("ip", &["-V"]) {
+        Ok(version) => Check::ok("ip", version),
+        Err(why) => {
+            let why = format!("{why} (only roots that run with a network of their own need it)");
+            Check::lacking(false, "ip", why, host::install(Tool::Iproute))
+        }
     }
 }
 
