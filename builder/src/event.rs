@@ -176,6 +176,61 @@ pub enum Event {
         #[serde(serialize_with = "lossy_option")]
         log: Option<PathBuf>,
     },
+    /// Units of a root are waited for.
+    UnitsStarted {
+        /// The root.
+        root: String,
+        /// What is done with it: `start`, `swap`, `nothing`.
+        action: &'static str,
+        /// The units, as the host calls them.
+        units: Vec<String>,
+    },
+    /// A unit is in another state.
+    UnitChanged {
+        /// The root.
+        root: String,
+        /// The unit, as the host calls it.
+        unit: String,
+        /// `active`, `activating`, `deactivating`, `failed`, `inactive`.
+        active: &'static str,
+        /// More exactly, in systemd's words.
+        sub: String,
+        /// What it says of itself.
+        text: String,
+    },
+    /// A unit doesn't come up.
+    UnitFailed {
+        /// The root.
+        root: String,
+        /// The unit, as the host calls it.
+        unit: String,
+        /// Why.
+        reason: String,
+        /// What it logged last.
+        log: Vec<String>,
+    },
+    /// A root goes back to what ran before.
+    RollingBack {
+        /// The root.
+        root: String,
+        /// The number of the checkout that it goes back to.
+        to: u64,
+    },
+    /// What was asked of a root's units is settled.
+    UnitsSettled {
+        /// The root.
+        root: String,
+        /// What was done with it: as above, or `stop`.
+        action: &'static str,
+        /// How it stands: `up`, `failed`, `rolled-back`, `skipped`, `down`.
+        state: &'static str,
+        /// The number of the checkout that runs; 0 where none does.
+        checkout: u64,
+        /// Units that were restarted.
+        restarted: Vec<String>,
+        /// Seconds it took.
+        seconds: f64,
+    },
     /// A signal asked the command to stop, and it does.
     Stopping {
         /// The signal's number.
@@ -206,6 +261,11 @@ impl Event {
             | Self::Warning { root, .. }
             | Self::LayerFinished { root, .. }
             | Self::RootFinished { root, .. }
+            | Self::UnitsStarted { root, .. }
+            | Self::UnitChanged { root, .. }
+            | Self::UnitFailed { root, .. }
+            | Self::RollingBack { root, .. }
+            | Self::UnitsSettled { root, .. }
             | Self::RootFailed { root, .. } => Some(root),
         }
     }

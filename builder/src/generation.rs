@@ -172,6 +172,46 @@ pub fn back(store: &Store, definition: &Path, root: &str, back: usize) -> Option
     trees.get(back).copied()
 }
 
+/// The tree that a root of a project had before it got `tree`, or before all that is known where it never had.
+#[must_use]
+pub fn before(store: &Store, definition: &Path, root: &str, tree: &Digest) -> Option<Digest> {
+    let dir = directory(store.dir(), definition);
+    let mut found = false;
+    for number in numbers(&dir).into_iter().rev() {
+        let Some(it) = load(&dir, number).and_then(|mut it| it.roots.remove(root)) else { continue };
+        match it.tree == *tree {
+            true => found = true,
+            false if found => return Some(it.tree),
+            false => {}
+        }
+    }
+    None
+}
+
+/// The generation of a project with this number.
+#[must_use]
+pub fn numbered(store: &Store, definition: &Path, number: u64) -> Option<Generation> {
+    let dir = directory(store.dir(), definition);
+    numbers(&dir).contains(&number).then(|| load(&dir, number)).flatten()
+}
+
+/// The numbers of the first and the last generation of a project that are known.
+#[must_use]
+pub fn span(store: &Store, definition: &Path) -> Option<(u64, u64)> {
+    let numbers = numbers(&directory(store.dir(), definition));
+    Some((*numbers.first()?, *numbers.last()?))
+}
+
+/// The number of the last generation of a project in which a root had this tree.
+#[must_use]
+pub fn number_of(store: &Store, definition: &Path, root: &str, tree: &Digest) -> Option<u64> {
+    let dir = directory(store.dir(), definition);
+    let has = |number: &u64| {
+        load(&dir, *number).is_some_and(|it| it.roots.get(root).is_some_and(|it| it.tree == *tree))
+    };
+    numbers(&dir).into_iter().rev().find(has)
+}
+
 /// Writes a new generation when `reports` change anything in the newest one.
 pub fn record(store: &Store, definition: &Path, reports: &[&RootReport]) -> Result<()> {
     let dir = directory(store.dir(), definition);

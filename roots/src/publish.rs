@@ -19,6 +19,7 @@ pub mod old;
 mod place;
 mod renew;
 mod reuse;
+pub mod running;
 mod users;
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
@@ -258,7 +259,7 @@ pub fn publish_as<'a>(
     let areas = private.map(|it| it.paths().map(|path| String::from_utf8_lossy(path).into_owned()).collect());
     let generation =
         Generation { tree: *tree, created, previous, definition: Some(definition), private: areas };
-    write(store, &place, number, &generation, prepared, wait.cancel)?;
+    write(store, &place, number, &generation, (prepared, true), wait.cancel)?;
     remove_older(store, &place, number, previous)?;
     Ok((place.published(number, generation), true))
 }
@@ -268,7 +269,7 @@ fn write(
     place: &Place,
     number: u64,
     generation: &Generation,
-    prepared: Option<Prepared>,
+    (prepared, link): (Option<Prepared>, bool),
     cancel: &Cancel,
 ) -> Result<(), PublishError> {
     let tree = store.tree(&generation.tree)?;
@@ -315,18 +316,13 @@ fn write(
             // Freeing a tree takes as long as reading one.
             drop(tree);
         });
-        hand_over(store, place, number, generation, &staging)
+        name(place, number, generation, &staging)?;
+        if link { hand_over(store, place, number) } else { Ok(()) }
     })
 }
 
 /// Gives what is in `staging`, and on disk, its names.
-fn hand_over(
-    store: &Store,
-    place: &Place,
-    number: u64,
-    generation: &Generation,
-    staging: &Staging,
-) -> Result<(), PublishError> {
+fn name(place: &Place, number: u64, generation: &Generation, staging: &Staging) -> Result<(), PublishError> {
     let (json, described) = (place.json(number), staging.path().join("described"));
     // Which of them comes first doesn't matter, as long as no link leads there: nobody takes one without the other for
     // a generation.
@@ -342,6 +338,11 @@ fn hand_over(
     } else {
         durable::fsync_dir(&place.told)?;
     }
+    Ok(())
+}
+
+/// Has the link lead to a generation that has its names.
+fn hand_over(store: &Store, place: &Place, number: u64) -> Result<(), PublishError> {
     // Whatever stands there that isn't our link (a directory somebody made) is moved out of the way.
     let mut replaced = None;
     if place.link.symlink_metadata().is_ok_and(|it| it.is_dir()) {
@@ -376,9 +377,11 @@ fn remove_older(
     previous: Option<u64>,
 ) -> Result<(), PublishError> {
     let mut trash: Option<Staging> = None;
+    let running = place.running();
     for number in place.numbers()? {
-        let wanted = number == current || Some(number) == previous;
-        if wanted || mounted_below(&place.checkout(number)) {
+        let wanted = number == current || Some(number) == previous || Some(number) == running;
+        let checkout = place.checkout(number);
+        if wanted || mounted_below(&checkout) || users::is_mounted(users::ending(&checkout)) {
             continue;
         }
         let lock_file = place.lock(number);

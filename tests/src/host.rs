@@ -27,6 +27,7 @@ pub struct TestHost {
     dir: tempfile::TempDir,
     nspawn: Child,
     leader: Option<Pid>,
+    notify: UnixDatagram,
     _cgroups: Cgroups,
 }
 
@@ -35,6 +36,13 @@ impl TestHost {
     /// where that can't be done.
     #[must_use]
     pub fn boot(test: &str) -> Option<Self> {
+        Self::boot_with(test, &[], &[])
+    }
+
+    /// [`TestHost::boot`], with directories of this machine's (where they are, and where there), and files of this
+    /// machine's that only can be read, at the same place.
+    #[must_use]
+    pub fn boot_with(test: &str, shared: &[(&Path, &Path)], files: &[&PathBuf]) -> Option<Self> {
         if !privileged(test) {
             return None;
         }
@@ -44,10 +52,16 @@ impl TestHost {
                 return None;
             }
         }
-        Some(Self::start().expect("the test host boots"))
+        let escape = |path: &Path| path.to_string_lossy().replace('\\', "\\\\").replace(':', "\\:");
+        let mut binds: Vec<String> = Vec::new();
+        for (outside, inside) in shared {
+            binds.push(format!("--bind={}:{}", escape(outside), escape(inside)));
+        }
+        binds.extend(files.iter().map(|file| format!("--bind-ro={}", escape(file))));
+        Some(Self::start(binds).expect("the test host boots"))
     }
 
-    fn start() -> io::Result<Self> {
+    fn start(binds: Vec<String>) -> io::Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("rbt-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let dir = tempfile::Builder::new().prefix("rbt-").tempdir()?;
@@ -63,6 +77,7 @@ impl TestHost {
             .args(["--", "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--settings=no"])
             .args(["--notify-ready=yes", "--console=read-only", "--private-network", "--resolv-conf=off"])
             .args(["--timezone=off", "--link-journal=no", "--bind-ro=/usr", "--boot"])
+            .args(&binds)
             .arg(format!("--machine={name}"))
             .arg("--directory")
             .arg(dir.path().join("root"));
@@ -72,17 +87,17 @@ impl TestHost {
             .stdout(console.try_clone()?)
             .stderr(console)
             .spawn()?;
-        let mut host = Self { dir, nspawn, leader: None, _cgroups: cgroups };
-        host.wait_until_ready(&notify)?;
+        let mut host = Self { dir, nspawn, leader: None, notify, _cgroups: cgroups };
+        host.wait_until_ready()?;
         Ok(host)
     }
 
     /// Reads what nspawn tells: first who the container's process 1 is, then that it is up.
-    fn wait_until_ready(&mut self, notify: &UnixDatagram) -> io::Result<()> {
+    fn wait_until_ready(&mut self) -> io::Result<()> {
         let start = Instant::now();
         let mut buffer = [0; 4096];
         while start.elapsed() < BOOT_LIMIT {
-            let length = match notify.recv(&mut buffer) {
+            let length = match self.notify.recv(&mut buffer) {
                 Ok(length) => length,
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
                     if self.nspawn.try_wait()?.is_some() {
@@ -102,6 +117,16 @@ impl TestHost {
             }
         }
         Err(io::Error::other(format!("the test host doesn't come up:\n{}", self.console())))
+    }
+
+    /// Shuts it down and boots it again, with all that is on its disk.
+    ///
+    /// # Panics
+    /// It doesn't come up.
+    pub fn reboot(&mut self) {
+        let _ = self.sh("systemctl reboot");
+        self.leader = None;
+        self.wait_until_ready().expect("the test host comes up again");
     }
 
     /// Its process 1, as this machine numbers it.
@@ -132,18 +157,22 @@ impl TestHost {
         self
     }
 
+    /// A program of the host, about to run there, as root and with nothing of this process's environment.
+    #[must_use]
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .arg(format!("--target={}", self.leader()))
+            .args(["--mount", "--uts", "--ipc", "--net", "--pid"])
+            .args(["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C", program])
+            .stdin(Stdio::null());
+        command
+    }
+
     /// Runs a script on the host to its end, as root.
     #[must_use]
     pub fn sh(&self, script: &str) -> Ran {
-        let leader = self.leader().to_string();
-        let output = Command::new("nsenter")
-            .args(["--target", &leader, "--mount", "--uts", "--ipc", "--net", "--pid"])
-            .args(["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C"])
-            .args(["sh", "-c", script])
-            .stdin(Stdio::null())
-            .output()
-            .expect("nsenter runs");
-        Ran::new(&output)
+        Ran::new(&self.command("sh").args(["-c", script]).output().expect("nsenter runs"))
     }
 
     /// The last lines of the host's journal, for a test that fails.

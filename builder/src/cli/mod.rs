@@ -3,24 +3,32 @@
 pub mod cache;
 pub mod completion;
 pub mod doctor;
+pub mod down;
 mod events;
+pub mod exec;
 pub mod explain;
 pub mod forcing;
+mod handing;
 pub mod init;
 pub mod list;
 pub mod lock;
 pub mod log;
+pub mod logs;
 pub mod mirror;
 mod out;
 pub mod pin;
 pub mod plan;
 pub mod provision;
 mod reasons;
+pub mod restart;
+pub mod rollback;
 pub mod sbom;
 pub mod shell;
 pub mod show;
+pub mod status;
 pub mod trace;
 pub mod units;
+pub mod up;
 pub mod usage;
 
 use std::path::PathBuf;
@@ -110,6 +118,20 @@ pub enum Command {
     Sbom(sbom::Arguments),
     /// Print the systemd units that a root gives this host
     Units(units::Arguments),
+    /// Run roots as services of this host, or bring what runs to what was provisioned last
+    Up(up::Arguments),
+    /// Stop roots
+    Down(down::Arguments),
+    /// Show what runs of each root
+    Status(status::Arguments),
+    /// Restart what runs
+    Restart(restart::Arguments),
+    /// Go back to what ran before
+    Rollback(rollback::Arguments),
+    /// Show what services of roots said
+    Logs(logs::Arguments),
+    /// Run a command in a root that runs, beside its services
+    Exec(exec::Arguments),
     /// Write down exactly which packages make up a base, or take newer ones
     Lock(lock::Arguments),
     /// Keep a tree, whatever else is removed from the store
@@ -215,6 +237,13 @@ impl Cli {
             Command::Shell(arguments) => shell::run(global, arguments),
             Command::Sbom(arguments) => sbom::run(global, arguments),
             Command::Units(arguments) => units::run(global, arguments),
+            Command::Up(arguments) => up::run(global, arguments),
+            Command::Down(arguments) => down::run(global, arguments),
+            Command::Status(arguments) => status::run(global, arguments),
+            Command::Restart(arguments) => restart::run(global, arguments),
+            Command::Rollback(arguments) => rollback::run(global, arguments),
+            Command::Logs(arguments) => logs::run(global, arguments),
+            Command::Exec(arguments) => exec::run(global, arguments),
             Command::Lock(arguments) => lock::run(global, arguments),
             Command::Pin(arguments) => pin::pin(global, arguments),
             Command::Unpin(arguments) => pin::unpin(global, arguments),

@@ -21,6 +21,8 @@ struct Line {
     steps: usize,
     at: String,
     tasks: u64,
+    /// Units that were told of, and whether they are up.
+    units: HashMap<String, bool>,
 }
 
 /// A line per root.
@@ -71,6 +73,22 @@ impl Bars {
         }
     }
 
+    /// A line for a root.
+    fn begin(&self, root: &str, steps: usize) {
+        let bar = self.all.add(ProgressBar::new_spinner());
+        let template =
+            format!("{{spinner:.cyan}} {{prefix:{}.bold}}  {{wide_msg}} {{elapsed:.dim}}", self.width);
+        if let Ok(style) = ProgressStyle::with_template(&template) {
+            bar.set_style(style);
+        }
+        bar.set_prefix(root.to_owned());
+        if let Some(tick) = self.tick {
+            bar.enable_steady_tick(tick);
+        }
+        let line = Line { bar, steps, at: String::new(), tasks: 0, units: HashMap::new() };
+        self.lines().insert(root.to_owned(), line);
+    }
+
     fn update(&self, root: &str, change: impl FnOnce(&mut Line)) {
         if let Some(line) = self.lines().get_mut(root) {
             change(line);
@@ -96,21 +114,21 @@ impl EventSink for Bars {
     fn event(&self, event: &Event) {
         let summary = self.tally.lock().unwrap_or_else(PoisonError::into_inner).add(event);
         match event {
-            Event::RootStarted { root, steps } => {
-                let bar = self.all.add(ProgressBar::new_spinner());
-                let template = format!(
-                    "{{spinner:.cyan}} {{prefix:{}.bold}}  {{wide_msg}} {{elapsed:.dim}}",
-                    self.width
-                );
-                if let Ok(style) = ProgressStyle::with_template(&template) {
-                    bar.set_style(style);
-                }
-                bar.set_prefix(root.clone());
-                if let Some(tick) = self.tick {
-                    bar.enable_steady_tick(tick);
-                }
-                let line = Line { bar, steps: steps.len(), at: String::new(), tasks: 0 };
-                self.lines().insert(root.clone(), line);
+            Event::RootStarted { root, steps } => self.begin(root, steps.len()),
+            Event::UnitsStarted { root, units, .. } => self.begin(root, units.len()),
+            Event::UnitChanged { root, unit, active, sub, text } => self.update(root, |line| {
+                line.units.insert(unit.clone(), *active == "active");
+                let up = line.units.values().filter(|up| **up).count();
+                line.at = format!("[{up}/{}] ", line.steps.max(line.units.len()));
+                line.show(&format!("{} {sub} {text}", words::unit(root, unit)));
+            }),
+            Event::UnitFailed { root, unit, reason, .. } => {
+                self.say(root, &format!("{}: {reason}", words::unit(root, unit)));
+            }
+            Event::RollingBack { root, .. } => self.say(root, "going back to what ran before"),
+            Event::UnitsSettled { root, action, state, restarted, seconds, .. } => {
+                self.finish(root);
+                self.say(root, &words::settled(action, state, restarted.len(), *seconds));
             }
             Event::LayerStarted { root, step, index, .. } => self.update(root, |line| {
                 line.at = format!("[{}/{}] {step}  ", index + 1, line.steps);

@@ -58,6 +58,17 @@ impl Plain {
             Event::RootFailed { root, step, stopped, .. } => {
                 format!("{root}: {}", words::failed(step.as_deref(), *stopped))
             }
+            Event::UnitChanged { root, unit, active, sub, text } if self.verbose => {
+                let text = if text.is_empty() { String::new() } else { format!(": {text}") };
+                format!("{root}: {} is {active} ({sub}){text}", words::unit(root, unit))
+            }
+            Event::UnitFailed { root, unit, reason, .. } => {
+                format!("{root}: {}: {reason}", words::unit(root, unit))
+            }
+            Event::RollingBack { root, .. } => format!("{root}: going back to what ran before"),
+            Event::UnitsSettled { root, action, state, restarted, seconds, .. } => {
+                format!("{root}: {}", words::settled(action, state, restarted.len(), *seconds))
+            }
             Event::Stopping { .. } => words::STOPPING.to_owned(),
             _ => return None,
         })

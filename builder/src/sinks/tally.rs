@@ -15,6 +15,10 @@ pub(super) struct Tally {
     built: usize,
     replayed: usize,
     cached: usize,
+    /// How roots stand whose units were started or stopped.
+    up: usize,
+    down: usize,
+    not_up: usize,
 }
 
 impl Tally {
@@ -29,6 +33,9 @@ impl Tally {
             Event::RootFinished { changed: false, .. } => self.unchanged += 1,
             Event::RootFailed { stopped: true, .. } => self.stopped += 1,
             Event::RootFailed { stopped: false, .. } => self.failed += 1,
+            Event::UnitsSettled { state: "up", .. } => self.up += 1,
+            Event::UnitsSettled { state: "down", .. } => self.down += 1,
+            Event::UnitsSettled { .. } => self.not_up += 1,
             Event::Finished { seconds } if self.roots > 1 => return Some(self.summary(*seconds)),
             _ => {}
         }
@@ -42,7 +49,13 @@ impl Tally {
             (self.unchanged, "unchanged"),
             (self.failed, "failed"),
             (self.stopped, "stopped"),
+            (self.up, "up"),
+            (self.not_up, "not up"),
+            (self.down, "down"),
         ]);
+        if self.up + self.down + self.not_up > 0 {
+            return format!("{} in {}: {roots}", count(self.roots, "root"), words::seconds(seconds));
+        }
         // The first that there is any of says what is counted: "8 layers built, 5 cached".
         let came = [(self.built, "built"), (self.replayed, "replayed")];
         let layers = match came.iter().position(|(number, _)| *number > 0) {

@@ -55,6 +55,26 @@ pub(super) fn root(tree: &Digest, path: &std::path::Path, changed: bool) -> Stri
     format!("{state}  b3:{}  {}", tree.short(), path.display())
 }
 
+/// A unit as its root calls it: `nginx.service` for `rootbuild-web-nginx.service`.
+pub(crate) fn unit<'a>(root: &str, unit: &'a str) -> &'a str {
+    let own = unit.strip_prefix("rootbuild-").and_then(|rest| rest.strip_prefix(root));
+    own.and_then(|rest| rest.strip_prefix('-')).unwrap_or(unit)
+}
+
+/// The last word on the units of a root.
+pub(super) fn settled(action: &str, state: &str, restarted: usize, took: f64) -> String {
+    let took = seconds(took);
+    match (state, action) {
+        ("up", "nothing") => "up already".to_owned(),
+        ("up", "swap") => format!("up: {} restarted in {took}", crate::render::count(restarted, "unit")),
+        ("up", _) => format!("up in {took}"),
+        ("rolled-back", _) => "not up: it runs as before".to_owned(),
+        ("down", _) => format!("down in {took}"),
+        ("skipped", _) => "not started: a root that it requires isn't up".to_owned(),
+        _ => "not up".to_owned(),
+    }
+}
+
 /// What Ctrl-C gets as an answer.
 pub(super) const STOPPING: &str = "stopping; once more to stop at once";
 

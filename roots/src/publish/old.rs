@@ -20,7 +20,7 @@ pub fn holdings<'a>(store: &Store, keep: usize) -> Result<(Vec<Need>, Vec<Item<'
     let (mut needs, mut items) = (Vec::new(), Vec::new());
     for name in names(store)? {
         let place = Place::new(store, &name)?;
-        let current = place.linked()?;
+        let (current, running) = (place.linked()?, place.running());
         let mut numbers = place.numbers()?;
         // The current one comes first, whatever numbers there are.
         numbers.sort_unstable_by_key(|number| (Some(*number) != current, std::cmp::Reverse(*number)));
@@ -30,7 +30,7 @@ pub fn holdings<'a>(store: &Store, keep: usize) -> Result<(Vec<Need>, Vec<Item<'
             } else {
                 place.generation(number)?
             };
-            if at < keep.max(1) || Some(number) == current {
+            if at < keep.max(1) || Some(number) == current || Some(number) == running {
                 if generation.is_none() && place.json(number).exists() && place.checkout(number).is_dir() {
                     let what = "nobody can tell the tree of a generation that stands".to_owned();
                     return Err(Error::Damaged { what, path: place.json(number) }.into());
@@ -131,7 +131,8 @@ fn remove(
     let Some(_publishing) = store.try_lock(&format!("publish-{name}"), "removing old generations")? else {
         return Ok(false);
     };
-    if place.linked()? == Some(number) || use_of(store, &place, number)?.is_some() {
+    let stays = place.linked()? == Some(number) || place.running() == Some(number);
+    if stays || use_of(store, &place, number)?.is_some() {
         return Ok(false);
     }
     let lock_file = place.lock(number);

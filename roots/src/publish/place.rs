@@ -91,9 +91,13 @@ impl Place {
             }
             Err(error) => return Err(failed("read", &self.link)(error)),
         };
+        Ok(self.number_of(&target))
+    }
+
+    /// The number of the generation that a link of ours leads to.
+    pub(super) fn number_of(&self, target: &Path) -> Option<u64> {
         let expected = Path::new("..").join("checkouts").join(&self.name);
-        let number = target.strip_prefix(expected).ok().and_then(Path::to_str);
-        Ok(number.and_then(|number| number.parse().ok()))
+        target.strip_prefix(expected).ok().and_then(Path::to_str)?.parse().ok()
     }
 
     /// A generation, if it is there and whole.

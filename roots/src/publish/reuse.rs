@@ -202,7 +202,9 @@ fn from_nothing(
 /// checkout is.
 fn spare(place: &Place) -> Result<Option<(u64, PathBuf)>, PublishError> {
     let Some((current, _)) = place.current()? else { return Ok(None) };
-    let Some(number) = place.numbers()?.into_iter().rfind(|it| *it < current) else { return Ok(None) };
+    let number = place.numbers()?.into_iter().rfind(|it| *it < current);
+    // What runs is what somebody may want back.
+    let Some(number) = number.filter(|it| place.running() != Some(*it)) else { return Ok(None) };
     let places = [place.checkout(number), place.spare(number)];
     Ok(places.into_iter().find(|it| it.is_dir()).map(|it| (number, it)))
 }

@@ -30,6 +30,31 @@ pub(super) fn is_used(place: &Path, stats: &[Option<Stat>]) -> bool {
     users.anywhere().unwrap_or(true)
 }
 
+/// Whether a directory whose path ends like this is mounted somewhere, in whoever's mount namespace. What can't
+/// be looked at counts.
+pub(super) fn is_mounted(place: &Path) -> bool {
+    let looked = || -> io::Result<bool> {
+        let mut namespaces = HashSet::new();
+        for entry in fs::read_dir("/proc")? {
+            let entry = entry?;
+            if !entry.file_name().as_bytes().iter().all(u8::is_ascii_digit) {
+                continue;
+            }
+            // It ended meanwhile, or is none of ours.
+            let Ok(namespace) = fs::read_link(entry.path().join("ns/mnt")) else { continue };
+            if !namespaces.insert(namespace) {
+                continue;
+            }
+            let mounts = fs::read(entry.path().join("mountinfo")).unwrap_or_default();
+            if contains(&mounts, place.as_os_str().as_bytes()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    looked().unwrap_or(true)
+}
+
 struct Users<'a> {
     place: &'a [u8],
     inodes: &'a HashSet<u64>,

@@ -149,12 +149,98 @@ pub fn install(directories: &Directories, root: &str, lifted: &Lifted) -> Result
     replace(directories, root, &units.collect::<Vec<_>>(), &users.collect::<Vec<_>>(), Some(&lifted.names))
 }
 
+/// What an installation would change; nothing is.
+///
+/// # Errors
+/// A file can't be read.
+pub fn compare(directories: &Directories, root: &str, lifted: &Lifted) -> Result<Changes, InstallError> {
+    let before = Installed::read(&directories.state.join(format!("{root}.json")))?;
+    let mut changes = Changes::default();
+    for file in &lifted.files {
+        let unit = unit_of(&file.name);
+        match fs::read(directories.units.join(&file.name)) {
+            Ok(there) if there == file.text.as_bytes() => {}
+            Err(_) if file.name == unit => drop(changes.added.insert(unit.to_owned())),
+            _ => drop(changes.changed.insert(unit.to_owned())),
+        }
+    }
+    changes.changed = changes.changed.difference(&changes.added).cloned().collect();
+    let after: BTreeSet<&str> = lifted.files.iter().map(|file| unit_of(&file.name)).collect();
+    let gone = before.units.iter().filter(|name| unit_of(name) == *name && !after.contains(name.as_str()));
+    changes.removed = gone.cloned().collect();
+    let is_other = |record: &super::Record| {
+        fs::read(directories.users.join(&record.file)).ok().as_deref() != Some(record.text.as_bytes())
+    };
+    changes.users = lifted.users.iter().any(is_other);
+    Ok(changes)
+}
+
+/// All that is installed of a root, as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    units: Vec<(String, String)>,
+    users: Vec<(String, String)>,
+}
+
+impl Snapshot {
+    /// Names of the units in it.
+    pub fn units(&self) -> impl Iterator<Item = &str> {
+        self.units.iter().map(|(name, _)| name.as_str()).filter(|name| unit_of(name) == *name)
+    }
+
+    /// Texts of the drop-ins in it.
+    pub fn drop_ins(&self) -> impl Iterator<Item = &str> {
+        self.units.iter().filter(|(name, _)| unit_of(name) != name).map(|(_, text)| text.as_str())
+    }
+}
+
+/// What is installed of the root `root`; `None`: nothing.
+///
+/// # Errors
+/// A file can't be read.
+pub fn snapshot(directories: &Directories, root: &str) -> Result<Option<Snapshot>, InstallError> {
+    let path = directories.state.join(format!("{root}.json"));
+    if !path.exists() {
+        return Ok(None);
+    }
+    let known = Installed::read(&path)?;
+    let read = |directory: &Path, names: &BTreeSet<String>| {
+        let text = |name: &String| Some((name.clone(), fs::read_to_string(directory.join(name)).ok()?));
+        // One that an installation which died didn't come to isn't there.
+        names.iter().filter_map(text).collect()
+    };
+    let (units, users) = (read(&directories.units, &known.units), read(&directories.users, &known.users));
+    Ok(Some(Snapshot { units, users }))
+}
+
+/// Installs what a [`snapshot`] has; `names` are those that its cluster has by now.
+///
+/// # Errors
+/// As for [`install`].
+pub fn restore(
+    directories: &Directories,
+    root: &str,
+    snapshot: &Snapshot,
+    names: &Names,
+) -> Result<Changes, InstallError> {
+    let units: Vec<Text<'_>> =
+        snapshot.units.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let users: Vec<Text<'_>> =
+        snapshot.users.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    replace(directories, root, &units, &users, Some(names))
+}
+
 /// Removes all that is installed of the root `root`.
 ///
 /// # Errors
 /// A file can't be removed.
 pub fn uninstall(directories: &Directories, root: &str) -> Result<Changes, InstallError> {
-    replace(directories, root, &[], &[], None)
+    let changes = replace(directories, root, &[], &[], None)?;
+    // Directories that nobody else has anything in are ours.
+    for directory in [&directories.users, &directories.state] {
+        let _ = fs::remove_dir(directory);
+    }
+    Ok(changes)
 }
 
 /// A file's name and text.

@@ -50,7 +50,9 @@ use std::path::{Path, PathBuf};
 
 pub use generators::{GenerateError, Generated, generate};
 pub use host::{Firewall, Host, HostError, OLDEST};
-pub use install::{Changes, Directories, InstallError, install, uninstall};
+pub use install::{
+    Changes, Directories, InstallError, Snapshot, compare, install, restore, snapshot, uninstall,
+};
 pub use names::Names;
 pub use paths::fixed;
 pub use report::{Finding, Level, Place, Report};
