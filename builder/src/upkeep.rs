@@ -153,6 +153,13 @@ pub fn repair(
         places.extend(working::check::places(store));
         let mut done = fsck::repair(store, &findings, &places)?;
         done.extend(publish::mend::repair(store, &findings));
+        // A damaged object may be a file of a lower directory as well. Those are a cache.
+        if done.iter().any(|repair| repair.finding.kind == Kind::Content)
+            && let Err(error) = working::prune_lowers(store, &[])
+        {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "lower directories stay that may be damaged");
+        }
         if done.is_empty() {
             break;
         }

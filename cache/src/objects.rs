@@ -12,8 +12,10 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 
-use rustix::fs::{SeekFrom, seek};
+use rayon::prelude::*;
+use rustix::fs::{AtFlags, CWD, SeekFrom, linkat, seek};
 use rustix::io::Errno;
 
 use crate::digest::Digest;
@@ -61,6 +63,8 @@ pub(crate) struct Pending {
     staging: Option<Staging>,
     objects: HashMap<Digest, Waiting>,
     next: u64,
+    /// What [`Store::begin_sync`] began.
+    early: Option<JoinHandle<Result<()>>>,
 }
 
 #[derive(Debug, Clone)]
@@ -149,6 +153,32 @@ impl Store {
         Ok((digest, size))
     }
 
+    /// [`Store::put_object`] for a file that nobody writes to from now on: where that is possible the object is one
+    /// more name of it, with its owner, mode and times, and nothing has to be written.
+    ///
+    /// Whoever writes to the file all the same damages the store.
+    pub fn adopt_object(&self, file: &File) -> Result<(Digest, u64)> {
+        self.writable()?;
+        self.begin_lease()?;
+        let before = file.metadata().map_err(reading(file))?;
+        let path = self.temporary_path()?;
+        // By descriptor: what stands under the file's name by now is another question.
+        if !before.is_file() || linkat(file, "", CWD, &path, AtFlags::EMPTY_PATH).is_err() {
+            return self.put_object(file);
+        }
+        let temporary = Temporary { path, kept: false };
+        let linked = file.metadata().map_err(reading(file))?;
+        let size = linked.len();
+        let digest = digest(file, size)?;
+        if !same_state(&linked, &file.metadata().map_err(reading(file))?) {
+            return Err(changed(file));
+        }
+        if let Known::No { replace } = self.known(&digest, size) {
+            self.add(digest, size, replace, temporary);
+        }
+        Ok((digest, size))
+    }
+
     /// Stores bytes as an object, like [`Store::put_object`].
     ///
     /// Unlike what files hold, which trees name, it isn't collected while this process lives.
@@ -197,6 +227,7 @@ impl Store {
     /// for the names. To be called before a tree that names them is put.
     pub fn sync(&self) -> Result<()> {
         self.writable()?;
+        self.end_early_sync()?;
         let _one_at_a_time = self.syncing().lock().unwrap_or_else(PoisonError::into_inner);
         let objects = self.dir().join("objects");
         let opened = File::open(&objects).map_err(Error::io("open", &objects))?;
@@ -207,11 +238,32 @@ impl Store {
         if waiting.is_empty() {
             return Ok(());
         }
-        for (digest, object) in waiting {
-            self.give_name(&digest, &object)?;
-            self.waiting().objects.remove(&digest);
-        }
+        waiting.par_iter().try_for_each(|(digest, object)| -> Result<()> {
+            self.give_name(digest, object)?;
+            self.waiting().objects.remove(digest);
+            Ok(())
+        })?;
         flush()
+    }
+
+    /// Begins to write to the disk what the file system of the store has to write anyway, and doesn't wait: the next
+    /// [`Store::sync`] does, and tells if it failed. For work that soon ends in one.
+    pub fn begin_sync(&self) {
+        let Ok(opened) = File::open(self.dir()) else { return };
+        let dir = self.dir().to_owned();
+        let flush =
+            move || rustix::fs::syncfs(&opened).map_err(|error| Error::io("sync", &dir)(error.into()));
+        let mut pending = self.waiting();
+        if pending.early.is_none() {
+            // Where there is no thread to be had, all is written later.
+            pending.early = std::thread::Builder::new().name("sync".to_owned()).spawn(flush).ok();
+        }
+    }
+
+    fn end_early_sync(&self) -> Result<()> {
+        let early = self.waiting().early.take();
+        // The kernel tells each failure once: who comes later wouldn't hear of it.
+        early.map_or(Ok(()), |early| early.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     }
 
     /// Stores `bytes`, which may be the content of `file`.
@@ -358,6 +410,17 @@ fn read_piece(file: &File, piece: &mut [u8], offset: u64) -> Result<()> {
         io::ErrorKind::UnexpectedEof => changed(file),
         _ => reading(file)(error),
     })
+}
+
+/// The digest of a file of that size.
+fn digest(file: &File, size: u64) -> Result<Digest> {
+    match usize::try_from(size) {
+        Ok(length) if length <= IN_MEMORY => with_buffer(length, |buffer| {
+            read_piece(file, &mut buffer[..length], 0)?;
+            Ok(Digest::of(&buffer[..length]))
+        }),
+        _ => stream(file, size, None),
+    }
 }
 
 /// Hashes the first `size` bytes of `source`, and writes to `copy` what is hashed: holes stay holes.

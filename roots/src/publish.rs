@@ -40,7 +40,7 @@ use place::{Generation, Locked, Place, lock, mounted_below};
 use reuse::Made;
 
 pub(crate) use index::stats;
-pub use reuse::{Prepared, prepare, prepare_as};
+pub use reuse::{Prepared, prepare, prepare_as, prepare_tree};
 
 /// A name that can't be a root's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

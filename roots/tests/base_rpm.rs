@@ -11,7 +11,7 @@ use std::sync::Mutex;
 
 use rootbuild_cache::Store;
 use rootbuild_roots::base::rpm::{Bootstrap, Written};
-use rootbuild_roots::base::{BaseContext, BaseError, BaseSource, RpmBase, RpmError};
+use rootbuild_roots::base::{BaseContext, BaseError, BaseSource, DownloadError, RpmBase, RpmError};
 use rootbuild_roots::sandbox::{Console, Network, Nspawn, Sandbox, SandboxSpec};
 use rootbuild_roots::working::RootMount;
 use rootbuild_roots::{Cancel, StepEvent};
@@ -81,14 +81,19 @@ impl Project {
         self.base.build(context, &self.path("root"))
     }
 
-    /// The error that building ends with, as text and as rpm's.
-    fn error(&self) -> (String, RpmError) {
+    /// The error that building ends with, and its text.
+    fn failure(&self) -> (String, BaseError) {
         let error = self.build().unwrap_err();
         let text = format!("{error}\nhint: {}", error.hint().unwrap_or_default());
         println!("{text}");
-        match error {
-            BaseError::Rpm(error) => (text, error),
-            other => panic!("{other:?}"),
+        (text, error)
+    }
+
+    /// [`Project::failure`] as rpm's.
+    fn error(&self) -> (String, RpmError) {
+        match self.failure() {
+            (text, BaseError::Rpm(error)) => (text, error),
+            (_, other) => panic!("{other:?}"),
         }
     }
 
@@ -227,11 +232,14 @@ fn a_key_of_one_repository_does_not_vouch_for_another() {
 #[test]
 fn a_file_that_is_not_what_the_metadata_says_is_refused() {
     let Some(project) = with_bad("badsum") else { return };
-    let (text, error) = project.error();
-    assert!(matches!(error, RpmError::Mismatch { .. }) && text.contains("sha256"), "{text}");
+    let (text, error) = project.failure();
+    assert!(
+        matches!(error, BaseError::Download(DownloadError::Mismatch { .. })) && text.contains("sha256"),
+        "{text}"
+    );
     let Some(project) = with_bad("missing") else { return };
-    let (text, error) = project.error();
-    assert!(matches!(error, RpmError::Download { .. }), "{text}");
+    let (text, error) = project.failure();
+    assert!(matches!(error, BaseError::Download(DownloadError::Failed { .. })), "{text}");
 }
 
 #[test]

@@ -120,6 +120,51 @@ fn a_step_that_changes_nothing_gives_its_parent() {
 }
 
 #[test]
+fn the_files_of_a_base_are_objects_where_they_lie_but_not_those_that_steps_change() {
+    if !privileged("working roots") {
+        return;
+    }
+    let bench = Bench::new();
+    let working = WorkingRoot::empty(&bench.store).unwrap();
+    let RootMount::Plain(root) = working.mount() else { panic!("a base is a plain directory") };
+    let files = ["usr/bin/tool", "usr/bin/same", "etc/crontab", "top"];
+    for (number, file) in files.iter().enumerate() {
+        fs::create_dir_all(root.join(file).parent().unwrap()).unwrap();
+        let content = if number == 1 { "0".to_owned() } else { number.to_string() };
+        fs::write(root.join(file), content).unwrap();
+        fs::set_permissions(root.join(file), fs::Permissions::from_mode(0o4755)).unwrap();
+    }
+    let told = std::cell::Cell::new(None);
+    let tell = |tree: &rootbuild_cache::Tree| {
+        // Its contents can be read already.
+        assert!(
+            matches!(tree.get(b"top").unwrap().kind, Kind::File { object, .. } if bench.store.has_object(&object))
+        );
+        told.set(Some(tree.digest()));
+    };
+    let tree = working.finish_telling(&bench.store, &Cancel::new(), &tell).unwrap();
+    assert_eq!(told.get(), Some(tree));
+    let full = lower(&bench.store, &tree).join("full");
+    let links = |file: &str| fs::metadata(full.join(file)).unwrap().nlink();
+    // Of two equal files one is the object.
+    assert_eq!(links("usr/bin/tool") + links("usr/bin/same"), 3);
+    assert_eq!((links("etc/crontab"), links("top")), (1, 1));
+    // A step changes its own copy, and a checkout has none of these inodes.
+    let changed = step(&bench.store, &tree, |root| fs::write(root.join("usr/bin/tool"), "other").unwrap());
+    assert_ne!(changed, tree);
+    assert_eq!(fs::read(full.join("usr/bin/tool")).unwrap(), b"0");
+    for entry in bench.store.tree(&tree).unwrap().entries() {
+        if let Kind::File { object, .. } = entry.kind {
+            let mut content = String::new();
+            std::io::Read::read_to_string(&mut bench.store.open_object(&object).unwrap(), &mut content)
+                .unwrap();
+            assert_eq!(Digest::of(content.as_bytes()), object);
+        }
+    }
+    assert_eq!(capture_directory(&bench.store, &full, &Cancel::new()).unwrap().digest(), tree);
+}
+
+#[test]
 fn lower_directories_that_are_gone_are_checked_out_again() {
     if !privileged("working roots") {
         return;

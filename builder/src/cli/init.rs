@@ -75,14 +75,6 @@ impl Start {
             Self::Debian12 => &[(FILE_NAME, include_str!("init/debian12.toml"))],
         }
     }
-
-    /// What to do next, in a shell.
-    fn next(self) -> &'static str {
-        match self {
-            Self::Centos7 | Self::Almalinux9 => "rootbuild lock && rootbuild provision",
-            Self::Debian12 => "rootbuild provision",
-        }
-    }
 }
 
 /// Runs the command.
@@ -108,7 +100,9 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
     } else if !global.quiet {
         let list: String = paths().map(|path| format!("wrote {path}\n")).collect();
         let go = if dir == Path::new(".") { String::new() } else { format!("cd {} && ", dir.display()) };
-        out::text(&format!("{list}next: look into {FILE_NAME}, then {go}{}\n", start.next()))?;
+        out::text(&format!(
+            "{list}next: look into {FILE_NAME}, then {go}rootbuild lock && rootbuild provision\n"
+        ))?;
     }
     Ok(exit::OK)
 }

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use rootbuild_cache::Store;
-use rootbuild_roots::base::rpm::{LockState, Stale, Update};
-use rootbuild_roots::base::{BaseContext, BaseError};
+use rootbuild_roots::base::{BaseContext, BaseError, LockState, Stale, Update};
 use rootbuild_roots::{Cancel, StepEvent};
 use serde_json::json;
 

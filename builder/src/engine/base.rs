@@ -4,10 +4,12 @@ use std::path::Path;
 
 use rootbuild_roots::base::archive::Keyed;
 use rootbuild_roots::base::debian;
-use rootbuild_roots::base::rpm::{Bootstrap, LockState, Relocked, Update, Written};
-use rootbuild_roots::base::{ArchiveBase, BaseContext, BaseError, BaseSource, DebianBase, RpmBase};
+use rootbuild_roots::base::rpm::{Bootstrap, Written};
+use rootbuild_roots::base::{
+    ArchiveBase, BaseContext, BaseError, BaseSource, DebianBase, LockState, Relocked, RpmBase, Update,
+};
 
-use crate::definition::{self, Base, BaseKind, Located};
+use crate::definition::{self, Base, BaseKind, Definition, Located};
 
 /// What builds `base`, which `definition` (a file) defines.
 ///
@@ -77,6 +79,20 @@ pub fn debian(base: &Base, debian: &definition::DebianBase, definition: &Path) -
             variant: line(&debian.variant),
             lock: debian.lock.as_ref().map_or(0, |file| file.span.line),
         },
+    }
+}
+
+/// What the lock of the base that a root stands on, maybe by way of other roots, has of lists of mirrors.
+#[must_use]
+pub(super) fn locked_mirrors(definition: &Definition, root: &definition::Root) -> Vec<String> {
+    let mut base = super::base_of(definition, root);
+    // References are known to lead somewhere, and not in a circle.
+    while let BaseKind::Root(below) = &base.kind {
+        base = super::base_of(definition, super::known_root(definition, below));
+    }
+    match &base.kind {
+        BaseKind::Rpm(rpm) => self::rpm(base, rpm, &definition.path).locked_mirrors(),
+        _ => Vec::new(),
     }
 }
 

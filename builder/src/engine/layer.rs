@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use rootbuild_cache::{Digest, Input, LayerKey, Record};
+use rootbuild_cache::{Digest, Input, LayerKey, Record, Tree};
 use rootbuild_playbooks::event::{RunEvent, TaskStatus};
 use rootbuild_playbooks::inputs::{Project, Reader};
 use rootbuild_playbooks::run::{Expected, PlaybookRun, RunFailed};
@@ -96,7 +96,8 @@ impl Engine {
                 &directory,
             )?;
             engine.phase(&root_name, "capturing");
-            let tree = working.finish(&engine.store, &engine.cancel)?;
+            let begin = |tree: &Tree| engine.prepare_tree(&root_name, tree);
+            let tree = working.finish_telling(&engine.store, &engine.cancel, &begin)?;
             // Building may have written the base's lock file, which is part of the key from now on. Nothing else
             // may have changed since the key was made, or what was built belongs under no key.
             let next_key = source.key()?;
@@ -180,6 +181,7 @@ impl Engine {
             repos: (root.network == Network::Repos).then(|| Declared {
                 root: root.name.clone(),
                 urls: root.repos.clone(),
+                mirrors: super::base::locked_mirrors(&self.definition, root),
                 offline: self.options.offline,
                 mirror: self.options.mirror.clone(),
             }),

@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use rootbuild_cache::{Digest, Holder, LayerKey, Record, Store};
+use rootbuild_cache::{Digest, Holder, LayerKey, Record, Store, Tree};
 use rootbuild_playbooks::inputs::Reader;
 use rootbuild_playbooks::trace::Launcher;
 use rootbuild_roots::base::Mirror;
@@ -266,6 +266,17 @@ impl Engine {
             && let Some(begun) = publish::prepare_as(&self.store, name, &near, private)
         {
             prepared.insert(name.to_owned(), begun);
+        }
+    }
+
+    /// Begins to check out what a root without playbooks will be, while that becomes durable.
+    fn prepare_tree(&self, name: &str, tree: &Tree) {
+        let Some(root) = self.definition.root(name).filter(|root| root.playbooks.is_empty()) else { return };
+        let current = publish::current(&self.store, name).ok().flatten();
+        if current.is_none_or(|current| current.tree != tree.digest())
+            && let Some(begun) = publish::prepare_tree(&self.store, name, tree, root.private.as_ref())
+        {
+            self.prepared().entry(name.to_owned()).or_insert(begun);
         }
     }
 

@@ -174,7 +174,8 @@ fn store_hint(error: &StoreError) -> Option<String> {
             Some(format!("`ps -fp {holder}` shows who holds it; a longer `--lock-timeout` waits for it"))
         }
         StoreError::Damaged { .. } => Some(
-            "`rootbuild cache fsck` tells all that is damaged, and `--repair` puts right what can be".to_owned(),
+            "`rootbuild cache fsck` tells all that is damaged, and `--repair` puts right what can be"
+                .to_owned(),
         ),
         StoreError::NoRoom { .. } => Some(
             "remove something there, with `rootbuild cache gc` or by hand; `--min-free` sets another floor"

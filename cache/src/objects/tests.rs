@@ -67,6 +67,52 @@ fn an_object_is_read_back_by_its_digest() {
 }
 
 #[test]
+fn a_file_that_nobody_writes_any_more_becomes_an_object_where_it_lies() {
+    let (dir, store) = store();
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: a file of which only the descriptor is known is linked by root alone");
+        return;
+    }
+    for size in [0, 1, IN_MEMORY, IN_MEMORY + 1, LARGE + 1] {
+        let bytes: Vec<u8> = (0..size).map(|at| (at * 31 % 251).to_le_bytes()[0]).collect();
+        let names = ["one", "two"].map(|name| dir.path().join(name));
+        for name in &names {
+            fs::write(name, &bytes).unwrap();
+            let (digest, length) = store.adopt_object(&File::open(name).unwrap()).unwrap();
+            assert_eq!((digest, length), (Digest::of(&bytes), size as u64));
+            assert!(content(store.open_object(&digest).unwrap()) == bytes, "before the sync, {size} bytes");
+        }
+        store.sync().unwrap();
+        let [one, two] = names.map(|name| fs::metadata(name).unwrap());
+        let object = fs::metadata(store.object_path(&Digest::of(&bytes))).unwrap();
+        assert_eq!((object.ino(), one.nlink(), two.nlink()), (one.ino(), 2, 1), "{size} bytes");
+        for name in ["one", "two"] {
+            fs::remove_file(dir.path().join(name)).unwrap();
+        }
+    }
+    assert_eq!(objects(&store).len(), 5);
+    assert_eq!(staged(&store), 0);
+    // One that can't have a name there is copied.
+    let elsewhere = rustix::fs::memfd_create("elsewhere", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+    let mut elsewhere = File::from(elsewhere);
+    elsewhere.write_all(b"elsewhere").unwrap();
+    assert_eq!(store.adopt_object(&elsewhere).unwrap().0, Digest::of(b"elsewhere"));
+    store.sync().unwrap();
+    assert_eq!(objects(&store).len(), 6);
+}
+
+#[test]
+fn a_sync_that_was_begun_is_waited_for_by_the_next() {
+    let (_dir, store) = store();
+    store.begin_sync();
+    store.begin_sync();
+    let digest = store.put_object_bytes(b"content").unwrap();
+    store.sync().unwrap();
+    assert_eq!(objects(&store), [digest]);
+    assert!(store.waiting().early.is_none());
+}
+
+#[test]
 fn the_file_is_read_from_its_start_wherever_its_offset_is() {
     let (_dir, store) = store();
     let mut file = file_of(b"from the start");

@@ -14,17 +14,21 @@ use crate::sandbox::SandboxError;
 pub mod archive;
 pub mod check;
 pub mod debian;
+mod download;
 mod fetch;
 pub mod holdings;
 mod inroot;
 mod lock_file;
 mod mirror;
+mod relock;
 pub mod repos;
 pub mod rpm;
 
 pub use archive::{ArchiveBase, ArchiveError};
 pub use debian::{DebianBase, DebianError};
+pub use download::{DownloadError, RepoAt};
 pub use mirror::{Mirror, NoMirror};
+pub use relock::{LockState, LockWritten, PackageChange, Relocked, Stale, Update};
 pub use rpm::{RpmBase, RpmError};
 
 /// A line of a file, for people.
@@ -69,6 +73,9 @@ pub enum BaseError {
     /// Installing a base needs root.
     #[error("installing a base needs root privileges")]
     NotRoot,
+    /// A file couldn't be downloaded.
+    #[error(transparent)]
+    Download(#[from] DownloadError),
     /// A base from RPM repositories.
     #[error(transparent)]
     Rpm(#[from] RpmError),
@@ -116,6 +123,7 @@ impl BaseError {
             Self::Tool { package, .. } => Some(format!("apt-get install {package}")),
             Self::Offline { hint, .. } => Some(hint.clone()),
             Self::NotRoot => Some("run it as root, e.g. with `sudo`".to_owned()),
+            Self::Download(error) => Some(error.hint()),
             Self::Rpm(error) => error.hint(),
             Self::Debian(error) => error.hint(),
             Self::Archive(error) => error.hint(),

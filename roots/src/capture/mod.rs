@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use rootbuild_cache::{Digest, Entry, Exceeded, Kind, Limit, Limits, Meta, Store, Tree};
 
 use crate::cancel::{Cancel, Cancelled};
+use crate::checkout::Areas;
 use scan::{Found, Side, What};
 
 pub(crate) use known::Known;
@@ -108,7 +109,22 @@ pub(crate) fn directory(
     known: &mut Known,
     cancel: &Cancel,
 ) -> Result<Captured, CaptureError> {
-    let found = scan::scan(store, root, (Side::Plain, known), cancel)?;
+    plain(scan::scan(store, root, (Side::Plain, known), cancel)?)
+}
+
+/// [`directory`] of a root in which nobody changes a file from now on, whether this succeeds or not: the store takes
+/// files over where they lie. Those that steps are likely to change stay as they are: overlayfs can't keep the inode
+/// number of a file with several names when it is changed, and some programs (cron) refuse such files.
+pub(crate) fn left_directory(
+    store: &Store,
+    root: &Path,
+    known: &mut Known,
+    cancel: &Cancel,
+) -> Result<Captured, CaptureError> {
+    plain(scan::scan(store, root, (Side::Left(&Areas::default()), known), cancel)?)
+}
+
+fn plain(found: Vec<Found>) -> Result<Captured, CaptureError> {
     let sockets = sockets(&found);
     let mut groups = Groups::default();
     let mut entries = Vec::with_capacity(found.len());

@@ -20,6 +20,7 @@ use super::CaptureError;
 use super::known::{Known, KnownFile};
 use super::xattrs::{self, Marks};
 use crate::cancel::Cancel;
+use crate::checkout::Areas;
 use crate::fd::{self, Dir, Stat, Xattrs};
 
 /// So many names of one directory are worked on by one task.
@@ -64,7 +65,7 @@ pub(super) const AGAIN: Kind = Kind::Hardlink { target: Vec::new() };
 pub(super) fn scan(
     store: &Store,
     root: &Path,
-    (side, known): (Side, &mut Known),
+    (side, known): (Side<'_>, &mut Known),
     cancel: &Cancel,
 ) -> Result<Vec<Found>, CaptureError> {
     let upper = side == Side::Upper;
@@ -74,6 +75,10 @@ pub(super) fn scan(
         root,
         known,
         upper,
+        alone: match side {
+            Side::Plain | Side::Upper => None,
+            Side::Left(areas) => Some(areas),
+        },
         cancel,
         found: Mutex::default(),
         now: Mutex::default(),
@@ -111,9 +116,12 @@ pub(super) fn scan(
 
 /// What is scanned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
+pub(super) enum Side<'a> {
     /// A root as it is.
     Plain,
+    /// A root that nobody writes to any more: the store takes its files over where they lie, but those that stand
+    /// directly in the root or in these parts.
+    Left(&'a Areas),
     /// The upper side of an overlay.
     Upper,
 }
@@ -125,6 +133,8 @@ struct Scan<'a> {
     known: &'a Known,
     /// Whether overlayfs's marks are to be read, and what will be known kept.
     upper: bool,
+    /// The parts whose files may not get further names; `None`: no file may.
+    alone: Option<&'a Areas>,
     cancel: &'a Cancel,
     found: Mutex<Vec<Found>>,
     /// What will be known of an upper side.
@@ -352,6 +362,11 @@ impl<'a> Scan<'a> {
         stat.links < 2 || lock(&self.seen).insert(stat.id)
     }
 
+    /// Whether the store takes a file over instead of copying it.
+    fn adopts(&self, dir: &Dir, name: &[u8]) -> bool {
+        self.alone.is_some_and(|alone| dir.depth() > 0 && !alone.contains(&dir.path_of(name)))
+    }
+
     fn file(
         &self,
         dir: &Arc<Dir>,
@@ -373,7 +388,11 @@ impl<'a> Scan<'a> {
             return Ok((meta, marks, What::Whiteout));
         }
         let kind = if self.first(&opened) {
-            let (object, size) = self.store.put_object(&file)?;
+            let (object, size) = if self.adopts(dir, name) {
+                self.store.adopt_object(&file)?
+            } else {
+                self.store.put_object(&file)?
+            };
             let after = fd::stat(&file).map_err(self.error(dir, name))?;
             // Links may come and go (that's the ctime); contents may not.
             if size != opened.size || after.size != size || after.mtime != opened.mtime {

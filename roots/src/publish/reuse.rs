@@ -120,27 +120,43 @@ pub fn prepare(store: &Store, name: &str, near: &Digest) -> Option<Prepared> {
 /// gone from here on, like after the publication.
 #[must_use]
 pub fn prepare_as(store: &Store, name: &str, near: &Digest, private: Option<&Areas>) -> Option<Prepared> {
-    let place = Place::new(store, name).ok()?;
     if !store.has_tree(near) {
         return None;
     }
+    let near = *near;
+    begin(store, name, private, move |store| store.tree(&near).ok())
+}
+
+/// [`prepare_as`] of a tree whose contents can be read, which itself needn't be in the store yet.
+#[must_use]
+pub fn prepare_tree(store: &Store, name: &str, tree: &Tree, private: Option<&Areas>) -> Option<Prepared> {
+    let tree = tree.clone();
+    begin(store, name, private, move |_| Some(tree))
+}
+
+fn begin(
+    store: &Store,
+    name: &str,
+    private: Option<&Areas>,
+    tree: impl FnOnce(&Store) -> Option<Tree> + Send + 'static,
+) -> Option<Prepared> {
+    let place = Place::new(store, name).ok()?;
     let cancel = Cancel::new();
     let takes = Arc::new(AtomicBool::new(false));
-    let (store, near, private) = (store.clone(), *near, private.cloned());
+    let (store, private) = (store.clone(), private.cloned());
     let (stop, taking) = (cancel.clone(), Arc::clone(&takes));
     let thread = std::thread::Builder::new()
         .name("prepare".to_owned())
-        .spawn(move || ready(&store, &place, (&near, private), (&stop, &taking)));
+        .spawn(move || ready(&store, &place, (tree(&store)?, private), (&stop, &taking)));
     Some(Prepared { thread: Some(thread.ok()?), cancel, takes })
 }
 
 fn ready(
     store: &Store,
     place: &Place,
-    (near, private): (&Digest, Option<Areas>),
+    (tree, private): (Tree, Option<Areas>),
     (stop, takes): (&Cancel, &AtomicBool),
 ) -> Option<Ready> {
-    let tree = store.tree(near).ok()?;
     let areas = private.as_ref();
     // Who cancels looks at this afterwards: either is seen.
     takes.store(true, Ordering::SeqCst);

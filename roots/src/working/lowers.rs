@@ -5,7 +5,8 @@
 //!
 //! A full one that was checked out shares files with other checkouts where contents can't be shared
 //! ([`Sharing::where_needed`]): it is never handed out but as the lower side of an overlay, and what is written
-//! there goes to the upper side. A delta is private: two layers may not show one inode at two places.
+//! there goes to the upper side. One that a base was installed into shares the same files with the objects of its
+//! contents, for the same reason. A delta is private: two layers may not show one inode at two places.
 //!
 //! Each of the two appears by one rename when it is whole and on disk; or a delta when it is whole, and
 //! then its `lower.json` names the boot that it is good for. Who uses one holds a shared

@@ -207,12 +207,25 @@ impl WorkingRoot {
     /// Scrubs, captures and stores the tree (durable afterwards), and keeps the directory as a lower
     /// one for the steps that come after. The sandbox must be down.
     pub fn finish(self, store: &Store, cancel: &Cancel) -> Result<Digest, WorkingError> {
+        self.finish_telling(store, cancel, &|_| ())
+    }
+
+    /// [`WorkingRoot::finish`] that tells of the tree as soon as its contents can be read, before anything is durable:
+    /// where the root is a plain directory.
+    pub fn finish_telling(
+        self,
+        store: &Store,
+        cancel: &Cancel,
+        tell: &dyn Fn(&Tree),
+    ) -> Result<Digest, WorkingError> {
         cancel.check()?;
         match &self.side {
             Side::Plain { root, parent } => {
                 scrub::scrub(root).map_err(failed("scrub", root))?;
                 normal::normalise(root).map_err(failed("scrub", root))?;
-                let captured = capture::directory(store, root, &mut self.take_known(), cancel)?;
+                // It becomes a lower directory or goes: nobody writes there any more.
+                let captured = capture::left_directory(store, root, &mut self.take_known(), cancel)?;
+                tell(&captured.tree);
                 without_sockets(root, &captured, None).map_err(failed("scrub", root))?;
                 let digest = put(store, &captured.tree, None)?;
                 if Some(digest) != *parent && probe::overlay_works(store)? && !speaks_overlay(&captured.tree)

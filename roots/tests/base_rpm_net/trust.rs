@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use rootbuild_roots::base::rpm::Bootstrap;
+
 use super::server::Server;
 use super::support::{Keys, Project, key, repo, says, standin};
 
@@ -64,6 +66,48 @@ fn a_package_signed_with_a_subkey_that_expired_or_was_revoked_is_refused() {
         &text,
         &["standin-hello-1.9", "`subs`", &format!("signed with the key {id}, which expired on 2020-01-31")],
     );
+}
+
+#[test]
+fn a_key_whose_time_is_over_is_still_good_for_what_was_locked_before() {
+    let Some((dir, bad)) = standin() else { return };
+    let unsigned = fs::read_dir(bad.join("unsigned/Packages")).unwrap().flatten().next().unwrap().path();
+    if !Command::new("rpmsign").arg("--version").output().is_ok_and(|output| output.status.success()) {
+        println!("skipped: no rpmsign");
+        return;
+    }
+    let keys = Keys::new(&format!(
+        "gen late; f=$(fpr late); mkdir -p repo/Packages; cp {} repo/Packages/
+         rpmsign --define \"_gpg_name $f\" --define '__gpg /usr/bin/gpg' --define '_gpg_digest_algo sha256' \
+             --define '_gpg_sign_cmd_extra_args --faked-system-time 20200102T000000!' --addsign repo/Packages/*.rpm >&2
+         createrepo_c --quiet --checksum sha256 repo; export_ late late.asc",
+        unsigned.display()
+    ));
+    let named = format!("gpgkey=file://{}\n", keys.path("late.asc").display());
+    let good = repo("os", &[&format!("file://{}/os", dir.display())], &key(&dir));
+    let late = repo("late", &[&format!("file://{}", keys.path("repo").display())], &named);
+    let mut project = Project::new(&(good + &late));
+    project.build().unwrap();
+    let lock = project.path("hello.lock");
+    let locked = fs::read_to_string(&lock).unwrap();
+    assert!(locked.contains("late") && !locked.contains("expired"), "{locked}");
+    // Its owner says afterwards that its time was over long ago: it is the same key.
+    let _ = keys.run(
+        "f=$(fpr late); g --faked-system-time 20200102T000000! --quick-set-expire $f 2020-01-31; export_ late late.asc",
+    );
+    project.build().unwrap();
+    // gpg's word for it is good as well; what is missing then is an rpm to install with.
+    project.base.bootstrap = Bootstrap::Root;
+    let text = project.error();
+    assert!(!text.contains("expired") && text.contains("own rpm"), "{text}");
+    // Not where it was so when the lock was written, nor without a lock: who chooses packages today needs a good key.
+    project.base.bootstrap = Bootstrap::Auto;
+    let id = keys.run("fpr late | tail -c 17 | tr A-F a-f").trim().to_owned();
+    let at = locked.find("id = \"late\"").unwrap();
+    fs::write(&lock, format!("{}expired = [\"{id}\"]\n{}", &locked[..at], &locked[at..])).unwrap();
+    says(&project.error(), &["the key ", "expired on 2020-01-31"]);
+    fs::remove_file(&lock).unwrap();
+    says(&project.error(), &["the key ", "expired on 2020-01-31", "hint: get the key anew"]);
 }
 
 #[test]

@@ -6,32 +6,12 @@ use std::process::Command;
 
 use rootbuild_tests::{Project, Ran, privileged, skipped};
 
-/// A package to be made: its name, its version, the source package that it comes from, and what else its control
-/// file says.
-type Spec<'a> = (&'a str, &'a str, &'a str, &'a str);
+use crate::specs::{NEW, OLD, Spec};
 
-/// `lib` and `lib-common` come from one source and fit each other in equal versions only; `strict` fits one
-/// version of `deep`.
-const OLD: [Spec<'static>; 8] = [
+/// What every Debian has, first and later.
+const CORE: [Spec<'static>; 2] = [
     ("core", "1", "core", "Essential: yes\nPriority: required"),
-    ("app", "1", "app", "Depends: lib (>= 1)"),
-    ("lib", "1", "lib", "Depends: lib-common (= 1)"),
-    ("lib-common", "1", "lib", ""),
-    ("tool", "1", "tool", "Depends: lib\nRecommends: other"),
-    ("other", "1", "other", ""),
-    ("strict", "1", "strict", "Depends: deep (= 1)"),
-    ("deep", "1", "deep", ""),
-];
-
-/// What the archive has later, beside that.
-const NEW: [Spec<'static>; 7] = [
     ("core", "1:0.9~b-2", "core (0.9~b-2)", "Essential: yes\nPriority: required"),
-    ("app", "2", "app", "Depends: lib (>= 1)"),
-    ("lib", "2", "lib", "Depends: lib-common (= 2)"),
-    ("lib-common", "2", "lib", ""),
-    ("tool", "2", "tool", "Depends: lib"),
-    ("strict", "2", "strict", "Depends: deep (= 2)"),
-    ("deep", "2", "deep", ""),
 ];
 
 const DEFINITION: &str = r#"[base.tiny]
@@ -54,7 +34,7 @@ base = "tiny"
 fn tiny() -> Project {
     let project = Project::with_own_store();
     key(&project);
-    fill(&project, &OLD);
+    fill(&project, &[&OLD[..], &CORE[..1]].concat());
     project.write("bases/.keep", "");
     project.write("rootbuild.toml", &DEFINITION.replace("@DIR@", &project.dir().to_string_lossy()));
     project
@@ -64,7 +44,7 @@ fn tiny() -> Project {
 fn aged() -> Project {
     let project = tiny();
     let _ = project.rootbuild(&["lock"]).expect(0);
-    fill(&project, &[&OLD[..], &NEW[..]].concat());
+    fill(&project, &[&OLD[..], &NEW[..], &CORE[..]].concat());
     project
 }
 
@@ -102,7 +82,7 @@ fn fill(project: &Project, packages: &[Spec<'_>]) {
         let work = tempfile::tempdir().expect("a temporary directory");
         let file = format!("pool/{name}_{}.deb", version.replace(':', "."));
         let source = if source == name { String::new() } else { format!("Source: {source}\n") };
-        let more = if more.is_empty() { String::new() } else { format!("{more}\n") };
+        let more: String = more.lines().map(field).collect();
         let control = format!(
             "Package: {name}\n{source}Version: {version}\nArchitecture: all\nMaintainer: x <x@x.invalid>\n{more}Description: none\n"
         );
@@ -127,6 +107,15 @@ fn fill(project: &Project, packages: &[Spec<'_>]) {
         .arg("--output")
         .arg(dist.join("InRelease"))
         .arg(dist.join("Release")));
+}
+
+/// A line of a spec file as one of a control file: `Requires: lib >= 1` is `Depends: lib (>= 1)` there.
+fn field(line: &str) -> String {
+    let Some(needed) = line.strip_prefix("Requires: ") else { return format!("{line}\n") };
+    match needed.split_once(' ') {
+        Some((name, version)) => format!("Depends: {name} ({version})\n"),
+        None => format!("Depends: {needed}\n"),
+    }
 }
 
 fn sum(file: &Path) -> (u64, String) {

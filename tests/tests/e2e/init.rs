@@ -31,6 +31,10 @@ fn what_init_writes_is_a_definition_that_can_be_planned() {
         }
         let planned = project.rootbuild(&["plan", "--json", "-f", "new/project"]).expect(0);
         assert_eq!(planned.json()["roots"][0]["layers"][0]["step"], format!("base:{base}"));
+        let definition = text(&project, "new/project/rootbuild.toml");
+        let lock = definition.lines().find_map(|line| line.strip_prefix("lock = \"")?.split('"').next());
+        let lock = project.dir().join("new/project").join(lock.expect("the base has a lock"));
+        assert!(lock.parent().is_some_and(Path::is_dir), "it can be written");
         // What is there is never replaced, nor half of it written beside it.
         let before: Vec<String> =
             files.iter().map(|file| text(&project, &format!("new/project/{file}"))).collect();

@@ -7,36 +7,19 @@ use std::time::Duration;
 
 use rootbuild_tests::{Project, Ran, privileged};
 
+use crate::specs::{NEW, OLD, Spec};
 use crate::support::{installed_packages, locked_packages, statuses};
 
 #[path = "lock/packages.rs"]
 mod packages;
 
-use packages::{Spec, repository};
-
-/// `lib` and `lib-common` come from one source and fit each other in equal versions only; `strict` fits one
-/// version of `deep`.
-const OLD: [Spec<'static>; 7] = [
-    ("app", "1", "app", "Requires: lib >= 1"),
-    ("lib", "1", "lib", "Requires: lib-common = 1"),
-    ("lib-common", "1", "lib", ""),
-    ("tool", "1", "tool", "Requires: lib"),
-    ("other", "1", "other", ""),
-    ("strict", "1", "strict", "Requires: deep = 1"),
-    ("deep", "1", "deep", ""),
-];
+use packages::repository;
 
 /// What the repository has later, beside that.
-const NEW: [Spec<'static>; 9] = [
-    ("app", "2", "app", "Requires: lib >= 1"),
+const LATER: [Spec<'static>; 3] = [
     ("app-ng", "3", "app-ng", "Obsoletes: app < 3\nProvides: app = 3"),
-    ("lib", "2", "lib", "Requires: lib-common = 2"),
-    ("lib-common", "2", "lib", ""),
-    ("tool", "2", "tool", "Requires: lib"),
     ("other", "2", "other", "Requires: extra"),
     ("extra", "1", "extra", ""),
-    ("strict", "2", "strict", "Requires: deep = 2"),
-    ("deep", "2", "deep", ""),
 ];
 
 const REPO: &str = "[tiny]\nname=tiny\nbaseurl=file://@DIR@/repo\ngpgcheck=0\n";
@@ -73,7 +56,7 @@ fn fill(project: &Project, packages: &[Spec<'_>]) {
 fn aged() -> Project {
     let project = tiny();
     let _ = project.rootbuild(&["lock"]).expect(0);
-    fill(&project, &[&OLD[..], &NEW[..]].concat());
+    fill(&project, &[&OLD[..], &NEW[..], &LATER[..]].concat());
     project
 }
 
@@ -187,7 +170,7 @@ fn packages_stay_what_they_are_however_much_newer_ones_there_are() {
     let _ = project.rootbuild(&["lock"]).expect(0);
     assert_eq!(locked(&read(&project)), "app-2 lib-1 lib-common-1 other-1");
     // That another repository has the same packages is no reason to take them from there.
-    repository(&project.dir().join("again"), &[&OLD[..], &NEW[..]].concat());
+    repository(&project.dir().join("again"), &[&OLD[..], &NEW[..], &LATER[..]].concat());
     let text = REPO.replace("@DIR@", &project.dir().to_string_lossy());
     project.write(
         "bases/tiny.repo",
@@ -269,8 +252,13 @@ fn an_update_is_told_as_a_table_and_as_json() {
 fn a_locked_package_that_no_repository_has_any_more_moves_alone() {
     let project = tiny();
     let _ = project.rootbuild(&["lock"]).expect(0);
-    let rest: Vec<Spec<'_>> =
-        OLD.iter().chain(&NEW).copied().filter(|spec| (spec.0, spec.1) != ("tool", "1")).collect();
+    let rest: Vec<Spec<'_>> = OLD
+        .iter()
+        .chain(&NEW)
+        .chain(&LATER)
+        .copied()
+        .filter(|spec| (spec.0, spec.1) != ("tool", "1"))
+        .collect();
     fill(&project, &rest);
     // The lock answers the definition all the same: that is not asked before something has to be resolved.
     assert!(project.rootbuild(&["lock"]).expect(0).stdout.contains("unchanged"));

@@ -26,4 +26,5 @@ mod real_el7;
 mod repos;
 mod sbom;
 mod services;
+mod specs;
 mod support;

@@ -103,6 +103,31 @@ fn a_root_reaches_declared_repositories_and_nothing_else() {
     assert_eq!(facts(&project, "el7-repos"), fetched);
 }
 
+#[test]
+fn a_booted_root_has_declared_repositories_and_nothing_else() {
+    if !privileged("a_booted_root_has_declared_repositories_and_nothing_else") {
+        return;
+    }
+    let root = ROOT.replace("el7-repos", "el7-booted") + "boot = true\n";
+    let started = "    - service: {name: crond, state: started}\n\
+                   \x20   - shell: systemctl is-system-running > /root/system; systemctl is-active crond > /root/cron\n";
+    let playbook = PLAYBOOK.replace("el7-repos", "el7-booted") + started;
+    let project = el7_project(&root, &playbook);
+    let _ = project.rootbuild(&["provision", "--json", "el7-booted"]).expect(0);
+    let inside = |script: &str| project.inside("el7-booted", script);
+    assert_eq!(inside("rpm -q httpd > /dev/null && cat /root/cron").trim(), "active");
+    assert!(["running", "degraded"].contains(&inside("cat /root/system").trim()));
+    let tried = inside("cat /root/tried");
+    assert!(tried.matches("no way").count() == 2 && tried.contains("(403, "), "{tried}");
+    let fetched = facts(&project, "el7-booted");
+    assert!(fetched.iter().any(|(url, _)| url.contains("/httpd-2")), "{fetched:?}");
+    // The store has all of it now.
+    let again = ["provision", "--json", "--offline", "--no-replay", "--rebuild", "el7-booted:site.yml"];
+    let offline = project.rootbuild(&[&again[..], &["el7-booted"]].concat()).expect(0);
+    assert_eq!(statuses(&offline)[1], "built");
+    assert_eq!(facts(&project, "el7-booted"), fetched);
+}
+
 /// An https server for one file, `/os/thing`, whose certificate `ca.pem` in `dir` vouches for.
 struct Https {
     process: Child,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use rootbuild_roots::base::rpm::{LockWritten, PackageChange, Relocked, Update};
+use rootbuild_roots::base::{LockWritten, PackageChange, Relocked, Update};
 use serde_json::{Value, json};
 
 use crate::render::{clean, count, unicode};

@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
-use super::super::rpm::{RpmError, download};
-use super::super::{BaseContext, BaseError};
+use super::super::{BaseContext, BaseError, DownloadError, download};
 use super::command::{self, LOCKED, Layout};
 use super::lock::{Lock, Package};
 use super::output::Watcher;
@@ -58,7 +57,7 @@ fn download(
         download::Origins { place: base.written.source_place(path), urls, sslverify: true, list: None }
     };
     download::files(context, &files, &origins).map_err(|error| match error {
-        BaseError::Rpm(RpmError::Download { what, repo, tried }) => {
+        BaseError::Download(DownloadError::Failed { what, repo, tried }) => {
             let gone = |why: &String| why == "the server says 404" || why == "no such file";
             let locked = lock.repos.iter().find(|known| known.id == repo.id);
             if tried.iter().all(|(_, why)| gone(why))
@@ -69,7 +68,7 @@ fn download(
                 let gone = Gone { package: what, repo: repo.id, place, urls, snapshot };
                 return DebianError::Gone(Box::new(gone)).into();
             }
-            BaseError::Rpm(RpmError::Download { what, repo, tried })
+            BaseError::Download(DownloadError::Failed { what, repo, tried })
         }
         other => other,
     })

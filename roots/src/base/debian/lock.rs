@@ -6,9 +6,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::BaseError;
 use super::super::lock_file::{self, Wrong};
-use super::super::rpm::{download, lock};
+use super::super::relock::Locked;
+use super::super::{BaseError, download};
 use super::DebianBase;
 
 /// The format that this version writes and knows.
@@ -122,6 +122,17 @@ impl Lock {
         lock_file::write(path, self)
     }
 
+    /// What is locked.
+    pub(super) fn listed(&self) -> impl Iterator<Item = Locked<'_>> {
+        self.packages.iter().map(|Package { name, version, arch, repo, sha256, .. }| Locked {
+            name,
+            version,
+            arch,
+            repo,
+            sha256,
+        })
+    }
+
     /// Whether both would be installed the same way from the same places: when the archive was published last is
     /// no reason to write a lock anew.
     pub(super) fn is_as(&self, other: &Self) -> bool {
@@ -148,12 +159,6 @@ impl Package {
     pub(super) fn file(&self) -> download::File {
         let Self { repo, location, size, sha256, .. } = self.clone();
         download::File { what: self.shown(), repo, location, size, sha256 }
-    }
-
-    /// The same in the words of RPM locks.
-    pub(super) fn as_rpm(&self) -> lock::LockedPackage {
-        let Self { name, version, arch, repo, location, size, sha256, source, auto: _ } = self.clone();
-        lock::LockedPackage { name, evr: version, arch, repo, location, size, sha256, source_rpm: source }
     }
 
     /// The source package's name.

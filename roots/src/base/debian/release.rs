@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use super::super::rpm::download;
-use super::super::{BaseContext, BaseError};
+use super::super::{BaseContext, BaseError, download};
 use super::{DebianError, snapshot};
 use crate::process;
 

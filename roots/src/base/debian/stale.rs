@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::rpm::Stale;
+use super::super::relock::Stale;
 use super::super::{BaseError, Place};
 use super::lock::{self, Lock};
 use super::{DebianBase, snapshot};

@@ -20,6 +20,9 @@ const CHUNK: usize = 64 << 10;
 /// The largest file that is fetched, in bytes.
 const LARGEST: u64 = 16 << 30;
 
+/// So much of a list of mirrors is read, in bytes.
+const LARGEST_LIST: u64 = 4 << 20;
+
 /// How often a server may send on.
 const REDIRECTIONS: usize = 5;
 
@@ -122,8 +125,8 @@ impl Shared {
     }
 
     /// Where a URL is to be had, if it is declared.
-    fn allowed(&self, url: &Url) -> Option<Url> {
-        self.urls.iter().find_map(|declared| url.below(declared))
+    pub(super) fn allowed(&self, url: &Url) -> Option<Url> {
+        self.urls.iter().find_map(|declared| url.below(declared)).or_else(|| self.on_mirror(url))
     }
 
     fn refuse(&self, url: &Url, reply: Reply) {
@@ -146,6 +149,28 @@ impl Shared {
         }
     }
 
+    /// Answers that a body didn't come.
+    fn failed(&self, url: &Url, error: &io::Error, reply: Reply) {
+        let text = format!("`{url}` can't be fetched: {}", fetch::words(error));
+        self.problem(&text);
+        reply.words(502, &text);
+    }
+
+    /// Hands a list of mirrors on. What it names is to be asked for by http, since that is all that is served;
+    /// it is fetched as the list says.
+    fn give_list(&self, entry: &Entry, content: &Content, mut reply: Reply) {
+        let mut text = String::new();
+        let read = self.kept.open(content).and_then(|file| file.take(LARGEST_LIST).read_to_string(&mut text));
+        if let Err(error) = read {
+            return reply.words(502, &format!("`{}` can't be read from the store: {error}", entry.url));
+        }
+        self.note(entry);
+        self.learn(&entry.url, &text);
+        let text = text.replace("https://", "http://");
+        reply.head(Head { status: 200, fields: fields(content), length: Some(text.len() as u64) });
+        let _ = reply.chunk(text);
+    }
+
     /// Notes what is about to be handed over.
     fn note(&self, entry: &Entry) {
         let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
@@ -156,6 +181,9 @@ impl Shared {
         let Some(content) = &entry.content else {
             return reply.words(404, &format!("the server has no `{}`", entry.url));
         };
+        if self.is_list(&entry.url) && method == Method::Get {
+            return self.give_list(entry, content, reply);
+        }
         let file = match self.kept.open(content) {
             Ok(file) => file,
             Err(error) => {
@@ -268,6 +296,14 @@ impl Shared {
         if method == Method::Head {
             return reply.head(head);
         }
+        if self.is_list(&url.to_string()) {
+            let kept = self.keep(url, raw, length, &mut content, &mut |_| Ok(()));
+            let entry = Entry { url: url.to_string(), content: Some(content) };
+            return match kept {
+                Ok(_) => self.give_kept(method, &entry, reply),
+                Err(error) => self.failed(url, &error, reply),
+            };
+        }
         let mut head = Some(head);
         let kept = self.keep(url, raw, length, &mut content, &mut |chunk| {
             if let Some(head) = head.take() {
@@ -285,11 +321,10 @@ impl Shared {
             // The client is gone.
             Ok(None) => {}
             Err(error) => {
-                let text = format!("`{url}` can't be fetched: {}", fetch::words(&error));
-                self.problem(&text);
                 if head.is_some() {
-                    reply.words(502, &text);
+                    self.failed(url, &error, reply);
                 } else {
+                    self.problem(&format!("`{url}` can't be fetched: {}", fetch::words(&error)));
                     reply.cut();
                 }
             }

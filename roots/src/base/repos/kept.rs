@@ -49,7 +49,7 @@ pub(super) struct Kept {
 
 impl Kept {
     pub(super) fn of(store: &Path) -> Self {
-        // The same place that `super::super::rpm::download` keeps packages in.
+        // The same place that `super::super::download` keeps packages in.
         Self { packages: store.join("packages"), urls: store.join("packages/urls") }
     }
 

@@ -22,6 +22,7 @@ use super::fetch::{self, Patience};
 
 mod answer;
 mod kept;
+mod lists;
 mod serve;
 #[cfg(test)]
 mod tests;
@@ -47,8 +48,10 @@ pub fn directory(url: &str) -> Option<String> {
 pub struct Declared {
     /// The root's name, for messages.
     pub root: String,
-    /// URLs: with a slash at the end everything below them, without one just themselves.
+    /// URLs: with a slash at the end everything below them, without one just themselves; those are lists of mirrors.
     pub urls: Vec<String>,
+    /// What the lock of the base has of such lists: URLs of directories.
+    pub mirrors: Vec<String>,
     /// Whether only the store is asked.
     pub offline: bool,
     /// Has what well-known hosts have.
@@ -74,6 +77,8 @@ pub struct Repos(Arc<Shared>);
 struct Shared {
     declared: Declared,
     urls: Vec<Url>,
+    /// What lists name: directories.
+    mirrors: Mutex<Vec<Url>>,
     kept: Kept,
     /// Where files are until they are whole.
     scratch: PathBuf,
@@ -88,8 +93,10 @@ impl Repos {
     #[must_use]
     pub fn new(declared: Declared, store: &Path, scratch: &Path) -> Self {
         let urls = declared.urls.iter().filter_map(|url| Url::parse(url)).collect();
+        let mirrors = declared.mirrors.iter().filter_map(|url| Url::directory(url)).collect();
         Self(Arc::new(Shared {
             urls,
+            mirrors: Mutex::new(mirrors),
             declared,
             kept: Kept::of(store),
             scratch: scratch.to_owned(),
@@ -126,7 +133,14 @@ impl Repos {
         // A thread of its own, which ends in that network: no other of ours is ever in it.
         let listening = thread::spawn(move || {
             move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))?;
-            TcpListener::bind((Ipv4Addr::LOCALHOST, PORT))
+            TcpListener::bind((Ipv4Addr::LOCALHOST, PORT)).map_err(|error| match error.kind() {
+                // A service of a root that is booted.
+                io::ErrorKind::AddrInUse => io::Error::new(
+                    error.kind(),
+                    format!("something in the root has port {PORT}, where repositories are served"),
+                ),
+                _ => error,
+            })
         });
         let listener = listening.join().map_err(|_| io::Error::other("a thread panicked"))??;
         self.serve(listener)

@@ -52,15 +52,19 @@ fn script(path: &str, head: &str) -> String {
                 .to_owned()
         }
         "/secret" => ok("secret", ""),
+        "/list" => ok("# two\nhttps://one.example/7/os\nhttp://other.example/os/\n", ""),
+        "/locked/x.rpm" => ok("x", ""),
         _ => "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_owned(),
     }
 }
 
 /// A proxy for what is below `/os/` of a server, on a socket of this host.
 fn proxy(store: &Path, url: &str, offline: bool) -> (Repos, Serving, String) {
+    let (list, locked) = (format!("{url}/list"), format!("{url}/locked"));
     let declared = Declared {
         root: "web".to_owned(),
-        urls: vec![directory(&format!("{url}/os")).unwrap()],
+        urls: vec![directory(&format!("{url}/os")).unwrap(), list],
+        mirrors: vec![locked],
         offline,
         mirror: None,
     };
@@ -131,6 +135,33 @@ fn all_else_is_refused_with_what_would_allow_it() {
     assert!(body.contains("/secret"), "{body}");
     assert_eq!(repos.take_problems().len(), 2);
     assert!(repos.take_fetched().is_empty());
+}
+
+#[test]
+fn what_lists_name_is_served_if_they_can_be_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (url, asked) = server(script);
+    let (repos, _serving, proxy) = proxy(dir.path(), &url, false);
+    let get = |path: &str| ask(&proxy, &format!("GET {url}{path}"));
+    assert_eq!(get("/locked/x.rpm"), (200, "x".to_owned()), "a mirror of the lock");
+    // Inside, everything is asked for by http; what is kept and told is what the server gave.
+    let shown = "# two\nhttp://one.example/7/os\nhttp://other.example/os/\n";
+    assert_eq!(get("/list"), (200, shown.to_owned()));
+    let fetched = repos.take_fetched();
+    assert_eq!(fetched.iter().map(|it| it.size).collect::<Vec<_>>(), [56, 1]);
+    let refused = |url: &str| repos.0.allowed(&Url::parse(url).unwrap()).is_none();
+    assert!(refused("http://one.example/7/os/x.rpm"), "anybody could have written a list that came by http");
+    let list = "https://lists.example/?release=7";
+    let text =
+        "<metalink><url protocol=\"https\">https://one.example/7/os/repodata/repomd.xml</url></metalink>";
+    repos.0.learn(list, text);
+    let from = repos.0.allowed(&Url::parse("http://one.example/7/os/x.rpm").unwrap()).unwrap();
+    assert_eq!(from.to_string(), "https://one.example/7/os/x.rpm", "as the list says");
+    assert!(refused("http://one.example/7/x.rpm") && refused("http://other.example/os/x.rpm"));
+    // Offline the store has it.
+    drop(asked);
+    let (_repos, _serving, proxy) = self::proxy(dir.path(), &url, true);
+    assert_eq!(ask(&proxy, &format!("GET {url}/list")), (200, shown.to_owned()));
 }
 
 #[test]

@@ -19,17 +19,18 @@ new=$dir.rootbuild
 rm -rf "$new"
 mkdir -p "$new"
 rpm --dbpath "$new" --initdb || fail "rpm --initdb failed"
-for key in "$here"/keys/*; do
-    [ ! -e "$key" ] || rpm --dbpath "$new" --import "$key" || fail "rpm --import failed"
-done
+set -- "$here"/keys/*
+[ ! -e "$1" ] || rpm --dbpath "$new" --import "$@" || fail "rpm --import failed"
 # Everything is installed, and was checked before: only the database is to be written.
 rpm --dbpath "$new" -i --justdb --nosignature --nodigest --define '_pkgverify_level none' --nodeps --noscripts \
     --notriggers --noorder --replacefiles --replacepkgs --oldpackage --ignoresize --ignorearch --ignoreos \
     "$here"/packages/*.rpm > "$here/out/log" 2>&1 ||
     fail "rpm --justdb failed: $(tail -n 5 "$here/out/log")"
+set --
 for old in /var/lib/rpm/* /var/lib/rpm/.[!.]* "$dir"/* "$dir"/.[!.]*; do
-    [ -d "$old" ] || rm -f "$old"
+    [ -d "$old" ] || set -- "$@" "$old"
 done
+rm -f "$@"
 mkdir -p "$dir"
 mv "$new"/* "$dir"/
 rm -rf "$new"

@@ -1,23 +1,9 @@
 //! What can go wrong with a base from RPM repositories.
 
+use super::super::download::RepoAt;
 use super::super::{BaseError, Place};
 use super::keys::KeyProblem;
 use super::stale::Written;
-
-/// A repository, and where it is defined.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RepoAt {
-    /// Its id.
-    pub id: String,
-    /// The start of its section.
-    pub place: Place,
-}
-
-impl std::fmt::Display for RepoAt {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "`{}` ({})", self.id, self.place)
-    }
-}
 
 /// A base couldn't be made from RPM repositories.
 #[derive(Debug, thiserror::Error)]
@@ -43,32 +29,6 @@ pub enum RpmError {
     /// The packages can't be installed together.
     #[error("the packages can't be installed together\n{0}")]
     Conflict(String),
-    /// A file couldn't be downloaded.
-    #[error("can't download {what} of the repository {repo}{}", told(tried))]
-    Download {
-        /// Which file.
-        what: String,
-        /// The repository.
-        repo: Box<RepoAt>,
-        /// Each URL that was tried, and what was wrong with it.
-        tried: Vec<(String, String)>,
-    },
-    /// A downloaded file isn't what the repository's metadata (or the lock) says.
-    #[error(
-        "{what} of the repository {repo} is not what it should be: expected {expected}, found {found} ({url})"
-    )]
-    Mismatch {
-        /// Which file.
-        what: String,
-        /// The repository.
-        repo: Box<RepoAt>,
-        /// From where.
-        url: String,
-        /// Size or sha256 that it should have.
-        expected: String,
-        /// Size or sha256 that it has.
-        found: String,
-    },
     /// A package has no signature though its repository is to be checked.
     #[error("the package {package} of the repository {repo} is not signed")]
     Unsigned {
@@ -218,10 +178,6 @@ impl RpmError {
                 }
                 format!("did you mean {}?", near.join(", "))
             }
-            Self::Download { .. } => "check the network, and try again: what came through is kept".to_owned(),
-            Self::Mismatch { .. } => "the repository may be changing just now: try again later. Where it has \
-                                      another package by now, `rootbuild lock --update` takes that"
-                .to_owned(),
             Self::Unsigned { .. } => "use a repository that signs its packages, or write `gpgcheck=0` there \
                                       and mean it"
                 .to_owned(),
@@ -265,14 +221,5 @@ fn whose(default: bool) -> &'static str {
         " (CentOS 7's own, which vault.centos.org is pinned to unless `fingerprints=` says otherwise)"
     } else {
         ""
-    }
-}
-
-/// What was tried, after the words that say what for.
-fn told(tried: &[(String, String)]) -> String {
-    match tried {
-        [] => ": it has no URL that could be used".to_owned(),
-        [(url, why)] => format!(" from {url}: {why}"),
-        several => several.iter().fold(":".to_owned(), |text, (url, why)| format!("{text}\n{url}: {why}")),
     }
 }

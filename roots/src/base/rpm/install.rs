@@ -7,10 +7,9 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::super::{BaseContext, BaseError};
+use super::super::{BaseContext, BaseError, download};
 use super::RpmError;
 use super::bootstrap::ahead;
-use super::download;
 use super::keys::{Key, private_dir};
 use super::resolve::Package;
 use crate::process::{self, ProcessError};

@@ -29,9 +29,10 @@ ln -s /proc/self/fd/1 "$root/dev/stdout"
 ln -s /proc/self/fd/2 "$root/dev/stderr"
 
 rpm --root "$root" --initdb
-for key in "$keys"/*; do
-    [ ! -e "$key" ] || rpmkeys --root "$root" --import "$key"
-done
+(
+    set -- "$keys"/*
+    [ ! -e "$1" ] || rpmkeys --root "$root" --import "$@"
+)
 # Signatures and digests of packages were checked before, on these very files; what is unpacked is checked once more
 # by the digest of each file.
 rpm --root "$root" --install --verbose --nosignature --nodigest --define '_pkgverify_level none' "$@" \

@@ -4,8 +4,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::super::{BaseContext, BaseError, Place, fetch};
+use rayon::prelude::*;
+
+use super::super::{BaseContext, BaseError, DownloadError, Place, fetch};
 use super::RpmError;
+use super::lock::LockedRepo;
 use super::repo_file::{KeyFile, Repo};
 use crate::process;
 use crate::progress::StepEvent;
@@ -62,17 +65,39 @@ struct Listed {
     problem: Option<KeyProblem>,
 }
 
-/// Gets the keys of a repository, and checks that each is one of its pinned ones and still good.
-pub(super) fn fetch(context: BaseContext<'_>, repo: &Repo) -> Result<Vec<Key>, BaseError> {
+/// Gets the keys of all repositories, and checks that each is one of the repository's pinned ones and still good; the
+/// first error in their order is told. `locked` is what packages are taken from: keys that were good when they were
+/// locked are good for them, even if their time is over by now.
+pub(super) fn fetch_all(
+    context: BaseContext<'_>,
+    repos: Vec<Repo>,
+    locked: &[LockedRepo],
+) -> Result<Vec<(Repo, Vec<Key>)>, BaseError> {
+    let one = |repo: Repo| {
+        let locked = locked.iter().find(|locked| locked.id == repo.id);
+        fetch(context, &repo, locked).map(|keys| (repo, keys))
+    };
+    let fetched: Vec<_> = repos.into_par_iter().map(one).collect();
+    fetched.into_iter().collect()
+}
+
+fn fetch(context: BaseContext<'_>, repo: &Repo, locked: Option<&LockedRepo>) -> Result<Vec<Key>, BaseError> {
     let mut keys = Vec::new();
     for (number, (key, place)) in repo.keys.iter().enumerate() {
-        let file = context.scratch.join(format!("key-{}-{number}", repo.id.replace([':', '/'], "_")));
+        let own = format!("key-{}-{number}", repo.id.replace([':', '/'], "_"));
+        let (file, home) = (context.scratch.join(&own), context.scratch.join(format!("gnupg-{own}")));
         let bytes = match key {
             KeyFile::File(path) => fs::read(path).map_err(BaseError::io("read", path))?,
             KeyFile::Url(url) => by_url(context, repo, url)?,
         };
         fs::write(&file, &bytes).map_err(BaseError::io("write", &file))?;
-        let listed = list(context, &file)?;
+        let mut listed = list(context, &file, &home)?;
+        for (key, day) in locked.map(|locked| as_locked(&mut listed, locked)).unwrap_or_default() {
+            (context.sink)(StepEvent::Line(format!(
+                "the key {key} of the repository `{}` expired on {day}: it was good when the packages were locked",
+                repo.id
+            )));
+        }
         check(repo, key, place, &listed)?;
         if let KeyFile::Url(url) = key {
             store::keep(context, url, &bytes)?;
@@ -107,7 +132,7 @@ fn by_url(context: BaseContext<'_>, repo: &Repo, url: &str) -> Result<Vec<u8>, B
                 )));
                 Ok(bytes)
             }
-            None => Err(RpmError::Download {
+            None => Err(DownloadError::Failed {
                 what: "a key".to_owned(),
                 repo: repo.named(),
                 tried: vec![(from, error.to_string())],
@@ -136,6 +161,33 @@ fn check(repo: &Repo, key: &KeyFile, place: &Place, listed: &[Listed]) -> Result
     Ok(())
 }
 
+/// Takes keys for good that were when packages were locked; the ids of these, with the days on which their time was
+/// over. Who wrote the lock looked at them, and it has the digest of everything that they signed. One that was revoked
+/// stays so: what it signed isn't trustworthy, whenever that was.
+fn as_locked(listed: &mut [Listed], locked: &LockedRepo) -> Vec<(String, String)> {
+    let (mut known, mut taken) = (false, Vec::new());
+    for key in listed {
+        if key.primary {
+            known = locked.fingerprints.contains(&key.fingerprint);
+        }
+        if let (true, Some(KeyProblem::Expired(day))) =
+            (known && !locked.expired.contains(&key.id), &key.problem)
+        {
+            taken.push((key.id.clone(), day.clone()));
+            key.problem = None;
+        }
+    }
+    taken
+}
+
+/// The ids of those among `keys` whose time is over, sorted, each once.
+pub(super) fn expired(keys: &[Key]) -> Vec<String> {
+    let signers = keys.iter().flat_map(|key| &key.signers);
+    let expired = signers.filter(|signer| matches!(signer.problem, Some(KeyProblem::Expired(_))));
+    let ids: BTreeSet<String> = expired.map(|signer| signer.id.clone()).collect();
+    ids.into_iter().collect()
+}
+
 /// All fingerprints of `keys`, sorted, each once.
 pub(super) fn all_fingerprints(keys: &[Key]) -> Vec<String> {
     let all: BTreeSet<&String> = keys.iter().flat_map(|key| &key.fingerprints).collect();
@@ -153,11 +205,10 @@ pub(super) fn signer<'a>(keys: &'a [Key], id: &str) -> Option<&'a Signer> {
 }
 
 /// The keys in a file, by gpg.
-fn list(context: BaseContext<'_>, file: &Path) -> Result<Vec<Listed>, BaseError> {
-    let home = context.scratch.join("gnupg");
-    private_dir(&home)?;
+fn list(context: BaseContext<'_>, file: &Path, home: &Path) -> Result<Vec<Listed>, BaseError> {
+    private_dir(home)?;
     let mut command = process::tool("gpg");
-    command.arg("--homedir").arg(&home).args([
+    command.arg("--homedir").arg(home).args([
         "--batch",
         "--no-options",
         "--with-colons",
@@ -271,6 +322,39 @@ fpr:::::::::0002F6E3FF365B57201DFC321740ECA60F31964C:
             ]
         );
         assert_eq!(found[0].fingerprint, "F4CD1ABB545DBE4447481CCC26C924EED5E08278");
+    }
+
+    #[test]
+    fn keys_that_were_good_when_packages_were_locked_are_so_for_these() {
+        let listed = |fingerprint: &str, primary, problem: Option<KeyProblem>| Listed {
+            primary,
+            fingerprint: fingerprint.to_owned(),
+            id: fingerprint.to_lowercase(),
+            signs: true,
+            problem,
+        };
+        let expired = || Some(KeyProblem::Expired("2020-01-31".to_owned()));
+        let mut keys = [
+            listed("A", true, expired()),
+            listed("AB", false, expired()),
+            listed("AC", false, expired()),
+            listed("AD", false, Some(KeyProblem::Revoked)),
+            listed("B", true, expired()),
+            listed("BC", false, expired()),
+        ];
+        let locked = LockedRepo {
+            id: String::new(),
+            source: Vec::new(),
+            urls: Vec::new(),
+            options: Vec::new(),
+            repomd_sha256: String::new(),
+            fingerprints: vec!["A".to_owned()],
+            expired: vec!["ac".to_owned()],
+        };
+        let taken = as_locked(&mut keys, &locked);
+        assert_eq!(taken.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["a", "ab"]);
+        let left = keys.map(|key| key.problem);
+        assert_eq!(left, [None, None, expired(), Some(KeyProblem::Revoked), expired(), expired()]);
     }
 
     #[test]

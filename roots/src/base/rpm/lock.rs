@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::BaseError;
 use super::super::lock_file::{self, Wrong};
+use super::super::relock::Locked;
 use super::repo_file::{Repo, Source};
 use super::resolve::{Package, Resolution, ResolvedRepo};
 use super::{RpmBase, keys};
@@ -54,22 +55,25 @@ pub(super) struct LockedRepo {
     pub(super) repomd_sha256: String,
     /// Of the keys that its packages are signed with; empty where they aren't checked.
     pub(super) fingerprints: Vec<String>,
+    /// The ids of those of them, and of their subkeys, whose time was over already; sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) expired: Vec<String>,
 }
 
 /// A package.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in super::super) struct LockedPackage {
-    pub(in super::super) name: String,
+pub(super) struct LockedPackage {
+    pub(super) name: String,
     /// `[epoch:]version-release`.
-    pub(in super::super) evr: String,
-    pub(in super::super) arch: String,
-    pub(in super::super) repo: String,
-    pub(in super::super) location: String,
-    pub(in super::super) size: u64,
-    pub(in super::super) sha256: String,
+    pub(super) evr: String,
+    pub(super) arch: String,
+    pub(super) repo: String,
+    pub(super) location: String,
+    pub(super) size: u64,
+    pub(super) sha256: String,
     /// The file name of the source package that it was built from; empty where the repository doesn't say.
-    pub(in super::super) source_rpm: String,
+    pub(super) source_rpm: String,
 }
 
 /// Just enough of any version.
@@ -116,6 +120,7 @@ impl Lock {
                 options: known.map(|(known, _)| options(known)).unwrap_or_default(),
                 repomd_sha256: repo.repomd_sha256.clone(),
                 fingerprints: known.map(|(_, keys)| keys::all_fingerprints(keys)).unwrap_or_default(),
+                expired: known.map(|(_, keys)| keys::expired(keys)).unwrap_or_default(),
             }
         };
         let mut lock = Self {
@@ -157,6 +162,17 @@ impl Lock {
             repos: self.repos.iter().map(repo).collect(),
             packages: self.packages.iter().filter_map(LockedPackage::package).collect(),
         }
+    }
+
+    /// What is locked.
+    pub(super) fn listed(&self) -> impl Iterator<Item = Locked<'_>> {
+        self.packages.iter().map(|LockedPackage { name, evr, arch, repo, sha256, .. }| Locked {
+            name,
+            version: evr,
+            arch,
+            repo,
+            sha256,
+        })
     }
 
     /// Whether both would be installed the same way from the same places: what repositories hold beside

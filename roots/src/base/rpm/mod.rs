@@ -6,35 +6,33 @@ use std::path::{Path, PathBuf};
 use rootbuild_cache::{Digest, KeyHasher, LayerKey};
 use serde_json::json;
 
-use super::{BaseContext, BaseError, BaseSource, Place, named_file};
+use super::{BaseContext, BaseError, BaseSource, Place, download, named_file};
 use crate::process;
 use crate::progress::StepEvent;
 
 mod bootstrap;
 mod convert;
-pub(super) mod download;
 mod error;
 #[doc(hidden)]
 pub mod fuzz;
 mod install;
 mod keys;
-pub(super) mod lock;
+mod lock;
 mod reach;
-pub(super) mod relock;
+mod relock;
 mod repo_file;
 mod resolve;
 mod stale;
 mod verify;
 
 pub use bootstrap::Bootstrap;
-pub use error::{RepoAt, RpmError};
+pub use error::RpmError;
 use keys::Key;
 pub use keys::KeyProblem;
 use lock::Lock;
-pub use relock::{LockState, PackageChange, Relocked, Update, Written as LockWritten};
 use repo_file::{KeyFile, Repo, Variables};
 use resolve::{Package, Resolution};
-pub use stale::{Stale, Written};
+pub use stale::Written;
 
 /// The semantic version of what this step does; bumped when the same inputs give another root.
 const STEP_VERSION: u32 = 3;
@@ -92,6 +90,13 @@ impl RpmBase {
         }
         urls.retain(|url| url.starts_with("http://") || url.starts_with("https://"));
         Ok(urls)
+    }
+
+    /// What the lock has of lists of mirrors: URLs of directories. None where there is no lock that can be read.
+    #[must_use]
+    pub fn locked_mirrors(&self) -> Vec<String> {
+        let lock = self.lock.as_deref().and_then(|path| Lock::read(path).ok().flatten());
+        lock.into_iter().flat_map(|(lock, _)| lock.repos).flat_map(|repo| repo.urls).collect()
     }
 
     /// The repositories of all files, and the files' contents.
@@ -174,22 +179,18 @@ impl BaseSource for RpmBase {
         for warning in &warnings {
             (context.sink)(StepEvent::Warning(warning.clone()));
         }
-        let mut trusted: Vec<(Repo, Vec<Key>)> = Vec::new();
         let locked = self.locked(&repos)?;
         if locked.is_none() {
             reach::resolvable(context, self, &repos)?;
         }
-        for repo in repos {
-            let keys = keys::fetch(context, &repo)?;
-            trusted.push((repo, keys));
-        }
+        let in_lock = locked.as_ref().map(|(lock, _)| lock.repos.as_slice()).unwrap_or_default();
+        let trusted = keys::fetch_all(context, repos, in_lock)?;
         let (resolution, lock_state) = self.resolution(context, &trusted, locked)?;
         download(context, &trusted, &resolution)?;
         let keys: Vec<Key> = trusted.iter().flat_map(|(_, keys)| keys.clone()).collect();
         let layout = install::Layout::new(context, &resolution.packages, &keys)?;
         let packages = &resolution.packages;
-        let by_root = bootstrap::by_root(context, self.bootstrap, &trusted, packages, &layout)?;
-        verify(context, &trusted, &resolution, &layout, by_root)?;
+        let by_root = self.verified(context, &trusted, packages, &layout)?;
         let said = if by_root {
             bootstrap::install(context, &self.written, &layout, packages, root)?
         } else {
@@ -199,6 +200,8 @@ impl BaseSource for RpmBase {
             (context.sink)(StepEvent::Warning(warning.clone()));
             warnings.push(warning);
         }
+        // Most of what there is now stays as it is; it comes to the disk while other things are done.
+        context.store.begin_sync();
         let database = convert::convert(context, &layout, packages, said.installed, root)?;
         let mut facts = facts(&trusted, &resolution, lock_state, database, &warnings);
         facts["installed_by"] = if by_root { "root" } else { "host" }.into();
@@ -227,6 +230,36 @@ impl RpmBase {
             }
         }
         Ok((hasher, repos))
+    }
+
+    /// Checks the signatures; whether the packages are to be installed by the root's own rpm.
+    fn verified(
+        &self,
+        context: BaseContext<'_>,
+        trusted: &[(Repo, Vec<Key>)],
+        packages: &[Package],
+        layout: &install::Layout,
+    ) -> Result<bool, BaseError> {
+        (context.sink)(StepEvent::Phase("checking signatures".to_owned()));
+        let mut why = bootstrap::why_root(context, self.bootstrap, packages, layout)?;
+        let by_root = self.bootstrap == Bootstrap::Root || why.is_some();
+        match verify(context, trusted, packages, layout, by_root) {
+            Ok(()) => {}
+            // Newer ones won't have old keys and digests, although they are right. Are they?
+            Err(error) if !by_root && self.bootstrap == Bootstrap::Auto && !error.is_cancelled() => {
+                if verify(context, trusted, packages, layout, true).is_err() {
+                    context.cancel.check()?;
+                    return Err(error);
+                }
+                why = Some(format!("the host's rpm refuses the packages, which are right ({error})"));
+            }
+            Err(error) => return Err(error),
+        }
+        if let Some(why) = &why {
+            let text = format!("{why}: the packages are installed by the root's own rpm");
+            (context.sink)(StepEvent::Line(text));
+        }
+        Ok(self.bootstrap == Bootstrap::Root || why.is_some())
     }
 
     /// What to install: as the lock says, or freshly resolved (and locked). Also how the lock took part.
@@ -277,7 +310,8 @@ fn download(
     trusted: &[(Repo, Vec<Key>)],
     resolution: &Resolution,
 ) -> Result<(), BaseError> {
-    download::all(context, &resolution.packages, &|id| {
+    let files: Vec<download::File> = resolution.packages.iter().map(Package::file).collect();
+    download::files(context, &files, &|id| {
         let urls = resolution.repos.iter().find(|repo| repo.id == id).map(|repo| repo.urls.clone());
         let repo = trusted.iter().find(|(repo, _)| repo.id == id).map(|(repo, _)| repo);
         download::Origins {
@@ -289,16 +323,16 @@ fn download(
     })
 }
 
+/// Checks the packages of each repository by its own keys.
 fn verify(
     context: BaseContext<'_>,
     trusted: &[(Repo, Vec<Key>)],
-    resolution: &Resolution,
+    packages: &[Package],
     layout: &install::Layout,
     by_root: bool,
 ) -> Result<(), BaseError> {
-    (context.sink)(StepEvent::Phase("checking signatures".to_owned()));
     for (repo, keys) in trusted.iter().filter(|(repo, _)| repo.gpgcheck) {
-        let packages = resolution.packages.iter().filter(|package| package.repo == repo.id);
+        let packages = packages.iter().filter(|package| package.repo == repo.id);
         let packages: Vec<(&Package, PathBuf)> = packages.map(|p| (p, layout.package(p))).collect();
         if packages.is_empty() {
             continue;

@@ -2,8 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::{BaseContext, BaseError, Place};
-use super::RepoAt;
+use super::super::{BaseContext, BaseError, Place, RepoAt};
 
 /// A repository of a `.repo` file, variables substituted.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::{BaseContext, BaseError};
+use super::super::{BaseContext, BaseError, download};
 use super::keys::Key;
 use super::lock::{Lock, LockedPackage};
 use super::repo_file::{Repo, Source};
@@ -61,6 +61,12 @@ impl Package {
             0 => format!("{name}-{version}-{release}.{arch}"),
             epoch => format!("{name}-{epoch}:{version}-{release}.{arch}"),
         }
+    }
+
+    /// The file to download.
+    pub(super) fn file(&self) -> download::File {
+        let Self { repo, location, size, sha256, .. } = self.clone();
+        download::File { what: self.nevra(), repo, location, size, sha256 }
     }
 
     /// What is strange about it, if anything is: what it is called and where it lies come from a repository or

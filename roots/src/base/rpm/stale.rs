@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::super::relock::Stale;
 use super::super::{BaseContext, BaseError, Place};
 use super::keys::{self, Key};
 use super::lock::{self, Lock, LockedRepo};
@@ -55,15 +56,6 @@ impl Written {
             format!("rootbuild lock {}", self.name)
         }
     }
-}
-
-/// One thing in which a lock doesn't answer its definition any more.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stale {
-    /// The line that says otherwise.
-    pub place: Place,
-    /// What it says, and what the lock says.
-    pub message: String,
 }
 
 /// Every way in which `lock`, which is at `path`, doesn't answer what is asked for now. Needs no network, no
@@ -203,11 +195,8 @@ pub(super) fn stale_key_files(
     repos: &[Repo],
 ) -> Result<Vec<Stale>, BaseError> {
     let is_here = |repo: &&Repo| repo.keys.iter().all(|(key, _)| matches!(key, KeyFile::File(_)));
-    let mut read = Vec::new();
-    for repo in repos.iter().filter(is_here) {
-        read.push((repo.clone(), keys::fetch(context, repo)?));
-    }
-    Ok(stale_keys(lock, &read))
+    let repos = repos.iter().filter(is_here).cloned().collect();
+    Ok(stale_keys(lock, &keys::fetch_all(context, repos, &lock.repos)?))
 }
 
 /// The error for a lock that isn't right any more; `None` when nothing is wrong.

@@ -10,6 +10,7 @@ use super::keys::{self, Key, KeyProblem};
 use super::repo_file::Repo;
 use super::resolve::Package;
 use crate::process::{self, ProcessError};
+use crate::unsynced::unsynced;
 
 /// Checks the packages of one repository, given with their files.
 pub(super) fn signatures(
@@ -23,7 +24,8 @@ pub(super) fn signatures(
     keys::private_dir(&home)?;
     let mut import = rpmkeys(&home);
     import.arg("--import").args(keys.iter().map(|key| &key.file));
-    process::run(import, context.cancel, &|_| ())?;
+    // A key ring of the moment: it needn't reach the disk.
+    unsynced(|| process::run(import, context.cancel, &|_| ()))?;
     // One process for each core; the first error in the packages' order is told.
     let parts = parts(packages, |(package, _)| package.size, rayon::current_num_threads());
     let results: Vec<_> = parts.par_iter().map(|part| check(context, repo, keys, &home, part)).collect();

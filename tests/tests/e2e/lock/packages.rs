@@ -4,9 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// A package to be made: its name, its version, the source package that it comes from, and what else its spec
-/// file says (`Requires: …`).
-pub(super) type Spec<'a> = (&'a str, &'a str, &'a str, &'a str);
+use crate::specs::Spec;
 
 /// A repository in `dir` with all these packages, and nothing that was there before.
 pub(super) fn repository(dir: &Path, packages: &[Spec<'_>]) {

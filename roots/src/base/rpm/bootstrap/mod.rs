@@ -11,8 +11,7 @@ use super::super::{BaseContext, BaseError};
 use super::RpmError;
 use super::convert::read_found;
 use super::install::{self, INSTALL, Layout, Said};
-use super::keys::{Key, private_dir};
-use super::repo_file::Repo;
+use super::keys::private_dir;
 use super::resolve::Package;
 use super::stale::Written;
 use crate::process::each_line;
@@ -52,22 +51,17 @@ pub enum Bootstrap {
     Root,
 }
 
-/// Decides whether the root's own rpm installs; tells why it has to where that isn't asked for.
-pub(super) fn by_root(
+/// Why the packages are installed by the root's own rpm although nobody asks for that; `None` where the host's may.
+pub(super) fn why_root(
     context: BaseContext<'_>,
     asked: Bootstrap,
-    trusted: &[(Repo, Vec<Key>)],
     packages: &[Package],
     layout: &Layout,
-) -> Result<bool, BaseError> {
+) -> Result<Option<String>, BaseError> {
     match asked {
-        Bootstrap::Root => return Ok(true),
-        Bootstrap::Host => return Ok(false),
-        Bootstrap::Auto => {}
+        Bootstrap::Root | Bootstrap::Host => Ok(None),
+        Bootstrap::Auto => host::why_not(context, packages, layout),
     }
-    let Some(why) = host::why_not(context, trusted, packages, layout)? else { return Ok(false) };
-    (context.sink)(StepEvent::Line(format!("{why}: the packages are installed by the root's own rpm")));
-    Ok(true)
 }
 
 /// Installs everything in `layout`, which was checked before, with the rpm among the packages.

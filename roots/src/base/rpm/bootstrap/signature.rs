@@ -82,7 +82,12 @@ impl Checker<'_> {
             let mut verify = gpg(self.home);
             verify.args(["--status-fd", "1", "--verify"]).arg(&name).arg("-");
             let output = process::capture(verify, &signed, self.context.cancel, &|_| ())?;
-            judge(&output).map_err(|problem| self.error(package, problem))?;
+            match judge(&output) {
+                // It was good when this package was locked.
+                Err(Problem::Expired(key))
+                    if signer(self.keys, &key).is_some_and(|it| it.problem.is_none()) => {}
+                judged => judged.map_err(|problem| self.error(package, problem))?,
+            }
             *(if whole { &mut of_all } else { &mut of_header }) = true;
         }
         if of_header && !of_all {
@@ -102,7 +107,7 @@ impl Checker<'_> {
             Problem::WrongKey(key) => {
                 return RpmError::WrongKey { package, repo, key, known: all_fingerprints(self.keys) };
             }
-            Problem::NotGood(key) => {
+            Problem::Expired(key) | Problem::Revoked(key) => {
                 match signer(self.keys, &key).and_then(|signer| signer.problem.clone()) {
                     Some(problem) => return RpmError::SignerNotGood { package, repo, key, problem },
                     None => format!("the key {key} that signed it isn't good any more"),
@@ -122,8 +127,10 @@ enum Problem {
     Unsigned,
     /// The id of a key that isn't the repository's.
     WrongKey(String),
-    /// The id of a key that expired or was revoked.
-    NotGood(String),
+    /// The id of a key that expired; the signature is right.
+    Expired(String),
+    /// The id of a key that was revoked.
+    Revoked(String),
     /// The payload's digest isn't what the signed header says.
     Payload,
     /// Nothing that is signed says what the payload has to be.
@@ -149,21 +156,22 @@ fn bound(opened: &mut PackageFile) -> io::Result<Option<bool>> {
 /// Reads what `gpg --verify --status-fd` says about one signature.
 fn judge(output: &Output) -> Result<(), Problem> {
     let text = String::from_utf8_lossy(&output.stdout);
-    let mut good = false;
+    let (mut good, mut expired) = (false, None);
     for line in text.lines() {
         let mut words = line.strip_prefix("[GNUPG:] ").unwrap_or_default().split(' ');
         let (word, first) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         match word {
             "VALIDSIG" => good = true,
             "NO_PUBKEY" => return Err(Problem::WrongKey(first.to_ascii_lowercase())),
-            "EXPKEYSIG" | "REVKEYSIG" => return Err(Problem::NotGood(first.to_ascii_lowercase())),
+            "EXPKEYSIG" => expired = Some(first.to_ascii_lowercase()),
+            "REVKEYSIG" => return Err(Problem::Revoked(first.to_ascii_lowercase())),
             "BADSIG" => return Err(Problem::Bad("its signature is wrong".to_owned())),
             "EXPSIG" => return Err(Problem::Bad(format!("its signature by {first} has expired"))),
             _ => {}
         }
     }
     if good && output.status.success() {
-        return Ok(());
+        return expired.map_or(Ok(()), |key| Err(Problem::Expired(key)));
     }
     let last = output.tail.lines().last().unwrap_or("it says nothing");
     Err(Problem::Bad(format!("gpg can't check its signature: {last}")))
@@ -190,8 +198,9 @@ mod tests {
         assert_eq!(said(foreign, 2), Err(Problem::WrongKey("24c6a8a7f4a80eb5".to_owned())));
         assert_eq!(said("+BADSIG ABC x\n", 1), bad("its signature is wrong"));
         let expired = "+KEYEXPIRED 1\n+EXPKEYSIG ABC x\n+VALIDSIG 0123 2014\n";
-        assert_eq!(said(expired, 0), Err(Problem::NotGood("abc".to_owned())));
-        assert_eq!(said("+REVKEYSIG ABC x\n+VALIDSIG 0\n", 0), Err(Problem::NotGood("abc".to_owned())));
+        assert_eq!(said(expired, 0), Err(Problem::Expired("abc".to_owned())));
+        assert_eq!(said("+EXPKEYSIG ABC x\n", 0), bad("gpg can't check its signature: gpg: something"));
+        assert_eq!(said("+REVKEYSIG ABC x\n+VALIDSIG 0\n", 0), Err(Problem::Revoked("abc".to_owned())));
         assert_eq!(said("+EXPSIG ABC x\n+VALIDSIG 0\n", 0), bad("its signature by ABC has expired"));
     }
 }

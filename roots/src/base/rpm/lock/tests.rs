@@ -31,6 +31,7 @@ fn lock() -> Lock {
             options: vec!["excludepkgs=kernel*".to_owned()],
             repomd_sha256: "cd".repeat(32),
             fingerprints: vec!["EF".repeat(20)],
+            expired: vec![],
         }],
         packages: vec![package("bash", "4.2.46-34.el7"), package("bind", "32:9.11.4-26.P2.el7")],
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use super::super::super::fetch;
+use super::super::fetch;
 use super::Origins;
 
 /// How a server has done so far in this run; the lower, the sooner it is asked.
@@ -68,7 +68,7 @@ impl Mirrors {
 
 /// The URLs in a list of mirrors, a line each, or in a Metalink file. Only a list that is a file itself may
 /// name files.
-pub(super) fn read_list(text: &str, local: bool) -> Vec<String> {
+pub(in super::super) fn read_list(text: &str, local: bool) -> Vec<String> {
     let is_usable = |url: &&str| {
         url.starts_with("http://") || url.starts_with("https://") || (local && url.starts_with("file://"))
     };

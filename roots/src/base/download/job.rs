@@ -8,12 +8,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
-use super::super::super::BaseError;
-use super::super::super::fetch::{self, FetchError, Patience, TRIES};
-use super::super::{RepoAt, RpmError};
+use super::super::BaseError;
+use super::super::fetch::{self, FetchError, Patience, TRIES};
 use super::mirrors::Standing;
 use super::part::{Origin, Part};
-use super::{File, Origins, Shared, Told, is_intact, kept};
+use super::{DownloadError, File, Origins, RepoAt, Shared, Told, is_intact, kept};
 
 /// A server that breaks off is asked to go on at once if this much came, in bytes.
 const PROGRESS: u64 = 1 << 16;
@@ -345,7 +344,7 @@ impl<'a> Worker<'a> {
 }
 
 /// Why there is no package: something wrong weighs more than something missing.
-fn failed(job: &Job, tried: Vec<Tried>) -> RpmError {
+fn failed(job: &Job, tried: Vec<Tried>) -> DownloadError {
     let repo = Box::new(RepoAt { id: job.repo.clone(), place: job.origins.place.clone() });
     let what = job.what.clone();
     let wrong = tried.iter().find_map(|tried| match &tried.fault {
@@ -353,12 +352,12 @@ fn failed(job: &Job, tried: Vec<Tried>) -> RpmError {
         _ => None,
     });
     if let Some((url, expected, found)) = wrong {
-        return RpmError::Mismatch { what, repo, url, expected, found };
+        return DownloadError::Mismatch { what, repo, url, expected, found };
     }
     let tried = tried.into_iter().map(|Tried { url, fault }| {
         (url, fault.map_or_else(|| "not tried".to_owned(), |fault| fault.to_string()))
     });
-    RpmError::Download { what, repo, tried: tried.collect() }
+    DownloadError::Failed { what, repo, tried: tried.collect() }
 }
 
 #[cfg(test)]

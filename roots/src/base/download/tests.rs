@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::cancel::Cancel;
 
-#[path = "../../../../tests/common/server.rs"]
+#[path = "../../../tests/common/server.rs"]
 mod server;
 use server::{DEAD, Server};
 
@@ -19,7 +19,7 @@ use server::{DEAD, Server};
 struct World {
     dir: TempDir,
     store: Store,
-    packages: Vec<Package>,
+    files: Vec<File>,
     events: Mutex<Vec<StepEvent>>,
     cancel: Cancel,
 }
@@ -31,27 +31,22 @@ impl World {
     fn new(count: u8) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("repo")).unwrap();
-        let mut packages = Vec::new();
+        let mut files = Vec::new();
         for number in 0..count {
             let byte = |at: usize| u8::try_from((at / 7 + at * usize::from(number + 1)) % 256).unwrap();
             let content: Vec<u8> = (0..SIZE).map(byte).collect();
             let location = format!("p{number}^1.rpm");
             fs::write(dir.path().join("repo").join(&location), &content).unwrap();
-            packages.push(Package {
-                name: format!("p{number}"),
-                epoch: 0,
-                version: "1".to_owned(),
-                release: "1".to_owned(),
-                arch: "noarch".to_owned(),
+            files.push(File {
+                what: format!("p{number}-1-1.noarch"),
                 repo: "os".to_owned(),
                 location,
                 size: SIZE as u64,
                 sha256: hex(Sha256::new_with_prefix(&content)),
-                source_rpm: String::new(),
             });
         }
         let store = Store::open(&dir.path().join("store")).unwrap();
-        Self { dir, store, packages, events: Mutex::default(), cancel: Cancel::new() }
+        Self { dir, store, files, events: Mutex::default(), cancel: Cancel::new() }
     }
 
     fn server(&self, how: &[&str]) -> Server {
@@ -78,12 +73,11 @@ impl World {
             offline,
             mirror: None,
         };
-        let files: Vec<File> = self.packages.iter().map(File::from).collect();
-        files_with(context, &files, &|_| origins.clone(), patience)
+        files_with(context, &self.files, &|_| origins.clone(), patience)
     }
 
     fn kept(&self, number: usize) -> PathBuf {
-        kept(self.store.dir(), &self.packages[number].sha256)
+        kept(self.store.dir(), &self.files[number].sha256)
     }
 
     fn part(&self, number: usize) -> PathBuf {
@@ -92,9 +86,9 @@ impl World {
 
     /// Every package is there, whole, and nothing else.
     fn assert_whole(&self) {
-        for (number, package) in self.packages.iter().enumerate() {
-            assert!(is_intact(&self.kept(number), package.size, &package.sha256), "{}", package.name);
-            assert!(!self.part(number).exists(), "{} has left something", package.name);
+        for (number, file) in self.files.iter().enumerate() {
+            assert!(is_intact(&self.kept(number), file.size, &file.sha256), "{}", file.what);
+            assert!(!self.part(number).exists(), "{} has left something", file.what);
             assert_eq!(fs::metadata(self.kept(number)).unwrap().mode() & 0o777, 0o644);
         }
     }

@@ -15,19 +15,21 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 
-use super::super::fetch::Patience;
-use super::super::{BaseContext, BaseError, Place};
-use super::resolve::Package;
+use super::fetch::Patience;
+use super::{BaseContext, BaseError, Place};
 use crate::progress::StepEvent;
 
+mod error;
 mod job;
 mod mirrors;
 mod part;
 #[cfg(test)]
 mod tests;
 
+pub use error::{DownloadError, RepoAt};
 use job::{Job, Worker};
 use mirrors::Mirrors;
+pub(super) use mirrors::read_list;
 use part::Part;
 
 /// How many downloads run at once.
@@ -44,37 +46,30 @@ const NAMED: usize = 5;
 
 /// A file to be had: a package of either family.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in super::super) struct File {
+pub(super) struct File {
     /// What it is, for people.
-    pub(in super::super) what: String,
+    pub(super) what: String,
     /// Its repository.
-    pub(in super::super) repo: String,
+    pub(super) repo: String,
     /// Relative to the repository's URL, or a URL itself.
-    pub(in super::super) location: String,
+    pub(super) location: String,
     /// In bytes.
-    pub(in super::super) size: u64,
+    pub(super) size: u64,
     /// 64 hex digits.
-    pub(in super::super) sha256: String,
-}
-
-impl From<&Package> for File {
-    fn from(package: &Package) -> Self {
-        let Package { repo, location, size, sha256, .. } = package.clone();
-        Self { what: package.nevra(), repo, location, size, sha256 }
-    }
+    pub(super) sha256: String,
 }
 
 /// Where the files of a repository can be had.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in super::super) struct Origins {
+pub(super) struct Origins {
     /// Where the repository is defined.
-    pub(in super::super) place: Place,
+    pub(super) place: Place,
     /// Its URLs, best first, without a slash at the end.
-    pub(in super::super) urls: Vec<String>,
+    pub(super) urls: Vec<String>,
     /// Whether certificates of https servers are checked.
-    pub(in super::super) sslverify: bool,
+    pub(super) sslverify: bool,
     /// A list that may name more URLs: asked where those do not help.
-    pub(in super::super) list: Option<String>,
+    pub(super) list: Option<String>,
 }
 
 /// What workers tell.
@@ -95,21 +90,12 @@ struct Shared {
 }
 
 /// Where a package of this digest is kept.
-pub(in super::super) fn kept(store: &Path, sha256: &str) -> PathBuf {
+pub(super) fn kept(store: &Path, sha256: &str) -> PathBuf {
     store.join("packages").join(&sha256[..2]).join(sha256)
 }
 
-/// Gets every package into the store that isn't there intact. `origins` tells where a repository's files are.
-pub(super) fn all(
-    context: BaseContext<'_>,
-    packages: &[Package],
-    origins: &dyn Fn(&str) -> Origins,
-) -> Result<(), BaseError> {
-    files(context, &packages.iter().map(File::from).collect::<Vec<_>>(), origins)
-}
-
-/// The same for files of any kind.
-pub(in super::super) fn files(
+/// Gets every file into the store that isn't there intact. `origins` tells where a repository's files are.
+pub(super) fn files(
     context: BaseContext<'_>,
     files: &[File],
     origins: &dyn Fn(&str) -> Origins,
@@ -230,7 +216,7 @@ fn sha256_of(mut file: fs::File) -> io::Result<String> {
 }
 
 /// A finished digest as hex.
-pub(in super::super) fn hex(hasher: Sha256) -> String {
+pub(super) fn hex(hasher: Sha256) -> String {
     use std::fmt::Write as _;
     hasher.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
