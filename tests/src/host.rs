@@ -58,10 +58,10 @@ impl TestHost {
             binds.push(format!("--bind={}:{}", escape(outside), escape(inside)));
         }
         binds.extend(files.iter().map(|file| format!("--bind-ro={}", escape(file))));
-        Some(Self::start(binds).expect("the test host boots"))
+        Some(Self::start(&binds).expect("the test host boots"))
     }
 
-    fn start(binds: Vec<String>) -> io::Result<Self> {
+    fn start(binds: &[String]) -> io::Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("rbt-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let dir = tempfile::Builder::new().prefix("rbt-").tempdir()?;
@@ -77,7 +77,7 @@ impl TestHost {
             .args(["--", "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--settings=no"])
             .args(["--notify-ready=yes", "--console=read-only", "--private-network", "--resolv-conf=off"])
             .args(["--timezone=off", "--link-journal=no", "--bind-ro=/usr", "--boot"])
-            .args(&binds)
+            .args(binds)
             .arg(format!("--machine={name}"))
             .arg("--directory")
             .arg(dir.path().join("root"));

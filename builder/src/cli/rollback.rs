@@ -58,7 +58,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
         };
         let private = root.private.as_ref();
         let wanted = Wanted { tree: &tree, definition: &definition.path, private, prepared: None };
-        let published = running::stand(&project.store, &root.name, wanted, &Cancel::new())?;
+        let published = running::stand(&project.store, &root.name, &wanted, &Cancel::new())?;
         handed.push(project.handed(global, root, published, host)?);
     }
     if handed.is_empty() {

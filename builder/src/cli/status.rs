@@ -153,7 +153,7 @@ impl Row<'_> {
             Some(true) => parts.push("stale: `rootbuild up` takes the newer one".to_owned()),
             Some(false) => parts.push("current".to_owned()),
             None if self.handed.is_none() && survey.state() == "down" => {
-                parts.push("not provisioned".to_owned())
+                parts.push("not provisioned".to_owned());
             }
             None => {}
         }

@@ -106,7 +106,7 @@ pub fn run_nothing(store: &Store, name: &str) -> Result<(), PublishError> {
 pub fn stand<'a>(
     store: &Store,
     name: &str,
-    wanted: Wanted<'_>,
+    wanted: &Wanted<'_>,
     wait: impl Into<Wait<'a>>,
 ) -> Result<Published, PublishError> {
     let (place, wait) = (Place::new(store, name)?, wait.into());
