@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 use rustix::fd::{AsFd, BorrowedFd};
-use rustix::fs::{AtFlags, CWD, FileType, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use rootbuild_cache::fsck::{
@@ -18,7 +19,7 @@ use rootbuild_cache::fsck::{
 };
 use rootbuild_cache::{Digest, Entry, Kind, Store, Tree};
 
-use super::place::{Generation, Place};
+use super::place::{Generation, Locked, Place, lock};
 use super::{PublishError, failed, index};
 use crate::capture;
 use crate::checkout::{Maker, Shareable};
@@ -31,19 +32,19 @@ const NAMED: usize = 3;
 pub(super) fn check(check: &Check<'_>, place: &Place, number: u64, generation: &Generation) {
     let checkout = place.checkout(number);
     let Ok(tree) = check.store().tree(&generation.tree) else { return };
+    let identity = || checkout.symlink_metadata().ok().map(|found| (found.dev(), found.ino()));
+    let before = identity();
     let content = |file: &File| if check.is_quick() { Ok(None) } else { check.content(file).map(Some) };
     let wrong = match wrong(&checkout, &tree, generation, &content) {
+        Ok(wrong) if wrong.is_empty() => return,
+        // Moved away meanwhile, to be removed or to become another.
+        _ if identity().is_none() || identity() != before => return,
         Ok(wrong) => wrong,
-        // Removed meanwhile, or in use in a way that hides it.
-        Err(_) if !checkout.is_dir() => return,
         Err(error) => {
             let what = format!("what it shares can't be looked at: {error}");
             return check.found(Severity::Note, Damage::Unreadable, &checkout, what, Remedy::Nothing);
         }
     };
-    if wrong.is_empty() {
-        return;
-    }
     let name = |at: &usize| String::from_utf8_lossy(&tree.entries()[*at].path).into_owned();
     let names: Vec<String> = wrong.iter().take(NAMED).map(name).collect();
     let more = wrong.len().saturating_sub(NAMED);
@@ -161,7 +162,12 @@ fn rewrite(
     quarantine: &mut Quarantine<'_>,
 ) -> Result<usize, PublishError> {
     let place = Place::new(store, name)?;
-    let Some(generation) = place.generation(number)? else { return Ok(0) };
+    // So that it isn't removed, and doesn't become another one, meanwhile.
+    let held = lock(&place.lock(number), FlockOperation::NonBlockingLockShared)?;
+    let generation = place.generation(number)?;
+    let (Locked::Held(_held), Some(generation)) = (held, generation) else {
+        return Err(PublishError::Gone { path: place.checkout(number) });
+    };
     let (tree, checkout) = (store.tree(&generation.tree)?, place.checkout(number));
     let io = |action| {
         let checkout = checkout.clone();

@@ -1,6 +1,7 @@
 //! Lower directories and failed roots, for who checks the store.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rootbuild_cache::fsck::{self, Check, Kind, Remedy, Severity};
@@ -56,6 +57,8 @@ pub(crate) fn content(check: &Check<'_>, part: &Path, tree: &Digest, parent: Opt
     if check.is_quick() {
         return;
     }
+    let identity = || part.symlink_metadata().ok().map(|found| (found.dev(), found.ino()));
+    let before = identity();
     let (known, cancel) = (&mut Known::default(), Cancel::new());
     let found = match parent {
         None => capture::directory(store, part, known, &cancel).map(|it| it.tree.digest()),
@@ -66,9 +69,9 @@ pub(crate) fn content(check: &Check<'_>, part: &Path, tree: &Digest, parent: Opt
     };
     let what = match found {
         Ok(found) if found == *tree => return,
+        // Moved away meanwhile, to be removed or to become another.
+        _ if identity().is_none() || identity() != before => return,
         Ok(_) => "it isn't the tree that it is kept for: it is written again when it is needed".to_owned(),
-        // Gone meanwhile.
-        Err(_) if !part.exists() => return,
         // Nothing that it says of the directory.
         Err(error @ (CaptureError::Store(_) | CaptureError::Cancelled(_))) => {
             let what = format!("it can't be looked at: {error}");
