@@ -50,26 +50,26 @@ pub async fn down(
     let _guard = cancel.on_cancel(move || notify.notify_one());
     let mut signals = manager.subscribe().await?;
     let mut watched = Vec::new();
-    let mut names = Vec::new();
+    let mut names: Vec<Vec<String>> = Vec::new();
     for root in roots {
         let patterns: Vec<String> = installed(root)?.iter().map(|name| glob(name)).collect();
         // Without a pattern it would be all of them.
         let loaded = if patterns.is_empty() { Vec::new() } else { manager.loaded(&patterns).await? };
-        names.extend(loaded.iter().cloned());
+        names.push(loaded.clone());
         let (wanted, others) = (BTreeSet::new(), loaded.into_iter().collect());
         watched.push(Watched { root: root.clone(), wanted, others, ready: PATIENCE });
     }
     let mut follower = Follower::new(manager, &mut signals, watched, &stop, told).await?;
     let mut jobs = Vec::new();
     // What isn't active may be about to be: that ends too.
-    for unit in &names {
+    for unit in names.iter().flatten() {
         jobs.push(manager.stop(unit).await?);
     }
     follower.settle(jobs).await?;
     let mut left = Vec::new();
-    for root in roots {
+    for (root, names) in roots.iter().zip(&names) {
         let mut failures = Vec::new();
-        for unit in names.iter().filter(|name| name.starts_with(&format!("rootbuild-{root}"))) {
+        for unit in names {
             let status = manager.unit(unit).await?;
             if matches!(status.active, Active::Active | Active::Activating | Active::Deactivating) {
                 let (unit, invocation) = (unit.clone(), status.invocation);
@@ -110,10 +110,17 @@ pub async fn uninstall(
             running::run_nothing(store, root)?;
         }
         pending::clear(root);
-        // The directory that it was mounted on, and those above.
-        for dir in Path::new(&units::fixed(root)).ancestors().take(3) {
+        // The directory that it was mounted on, and the one above.
+        for dir in Path::new(&units::fixed(root)).ancestors().take(2) {
             let _ = std::fs::remove_dir(dir);
         }
+    }
+    // What all roots of the host have together goes with the last.
+    let run = Path::new("/run/rootbuild");
+    if !run.join("roots").exists() && !run.join("installed").exists() {
+        let _ = std::fs::remove_file(run.join("network.lock"));
+        let _ = std::fs::remove_dir(run.join("files"));
+        let _ = std::fs::remove_dir(run);
     }
     if reload {
         manager.reload().await?;

@@ -43,6 +43,13 @@ pub enum Told {
         /// What it says of itself.
         text: String,
     },
+    /// Something that somebody should see.
+    Warning {
+        /// The root.
+        root: String,
+        /// What.
+        text: String,
+    },
     /// A unit doesn't come up.
     Failed {
         /// The root.

@@ -207,7 +207,11 @@ impl Host<'_> {
         let lasting = Directories::for_good();
         let installed = lasting.state.join(format!("{name}.json")).exists();
         let directories = if options.enable || installed { lasting } else { Directories::until_boot() };
-        let changes = units::compare(&directories, &name, &handed.lifted)?;
+        // What systemd runs it by just now, wherever that is to be.
+        let there = [directories.clone(), Directories::until_boot()];
+        let is_in = |it: &&Directories| it.state.join(format!("{name}.json")).exists();
+        let changes =
+            units::compare(there.iter().find(is_in).unwrap_or(&directories), &name, &handed.lifted)?;
         let root = self.manager.unit(&handed.lifted.root_unit).await?;
         let mounted = mounted(&name).filter(|_| root.active == Active::Active);
         let other = |number| number != Some(handed.published.number());
@@ -233,9 +237,8 @@ impl Host<'_> {
         let before = match (mounted.and_then(|it| it.number), action) {
             (Some(number), Action::Swap) => {
                 let published = running::generation(self.store, &name, number)?;
-                let there = [&directories, &Directories::until_boot()];
                 let mut snapshot = None;
-                for directories in there {
+                for directories in &there {
                     snapshot = snapshot.or(units::snapshot(directories, &name)?);
                 }
                 published.map(|it| it.to_run(self.store)).zip(snapshot)
@@ -250,7 +253,7 @@ impl Host<'_> {
     }
 
     /// Puts units where systemd finds them; whether it has to look.
-    fn install(&self, work: &Work) -> Result<bool, HandoffError> {
+    fn install(&mut self, work: &Work) -> Result<bool, HandoffError> {
         let (name, lifted) = (&work.handed.name, &work.handed.lifted);
         if work.action != Action::Nothing {
             // From here on the next `up` knows what is left to be done.
@@ -263,8 +266,13 @@ impl Host<'_> {
             reload |= units::uninstall(&passing, name)?.any();
         }
         // What others are called is told even if nothing else is to be done.
-        reload |= units::install(&work.directories, name, lifted)?.any();
-        Ok(reload)
+        let changes = units::install(&work.directories, name, lifted)?;
+        if !changes.taken.is_empty() {
+            let text =
+                format!("this host calls another {}: its own `/etc/hosts` says so", changes.taken.join(", "));
+            (self.told)(Told::Warning { root: name.clone(), text });
+        }
+        Ok(reload | changes.any())
     }
 
     fn skip(&mut self, work: Work) -> Outcome {
@@ -386,6 +394,11 @@ fn watch(handed: &Handed) -> Watched {
     let mut wanted: BTreeSet<String> = lifted.started.iter().cloned().collect();
     wanted.extend([lifted.root_unit.clone(), lifted.target.clone()]);
     let names = lifted.files.iter().map(|file| &file.name);
+    // What of ours the target wants besides: the network, and ports of the host.
+    let (network, port) =
+        (format!("rootbuild-{}-net.service", handed.name), format!("rootbuild-{}--port-", handed.name));
+    let is_own = |it: &&String| **it == network || it.starts_with(&port) && it.ends_with(".socket");
+    wanted.extend(names.clone().filter(is_own).cloned());
     let others = names.filter(|it| !it.contains('/') && !it.contains("@.") && !it.ends_with(".slice"));
     let others = others.filter(|it| !wanted.contains(*it)).cloned().collect();
     Watched { root: handed.name.clone(), wanted, others, ready: handed.ready_timeout }

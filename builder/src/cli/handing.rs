@@ -267,6 +267,7 @@ pub(super) fn event(told: Told) -> Event {
             let Failure { unit, reason, log, .. } = failure;
             Event::UnitFailed { root, unit, reason, log }
         }
+        Told::Warning { root, text } => Event::Warning { root, text },
         Told::RollingBack { root, to } => Event::RollingBack { root, to },
         Told::Done(outcome) => Event::UnitsSettled {
             action: action(outcome.action),
