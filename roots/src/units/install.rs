@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -235,12 +236,7 @@ pub fn restore(
 /// # Errors
 /// A file can't be removed.
 pub fn uninstall(directories: &Directories, root: &str) -> Result<Changes, InstallError> {
-    let changes = replace(directories, root, &[], &[], None)?;
-    // Directories that nobody else has anything in are ours.
-    for directory in [&directories.users, &directories.state] {
-        let _ = fs::remove_dir(directory);
-    }
-    Ok(changes)
+    replace(directories, root, &[], &[], None)
 }
 
 /// A file's name and text.
@@ -254,10 +250,10 @@ fn replace(
     names: Option<&Names>,
 ) -> Result<Changes, InstallError> {
     let Directories { units: units_in, users: users_in, state: state_in, hosts } = directories;
-    for directory in [units_in, users_in, state_in] {
+    let _lock = lock(state_in)?;
+    for directory in [units_in, users_in] {
         fs::create_dir_all(directory).map_err(failed("create", directory))?;
     }
-    let _lock = lock(state_in)?;
     let state = state_in.join(format!("{root}.json"));
     let before = Installed::read(&state)?;
     let files = |texts: &[Text<'_>]| texts.iter().map(|(name, _)| (*name).to_owned()).collect();
@@ -325,6 +321,12 @@ fn replace(
             let _ = fs::remove_dir(state_in.join("clusters"));
         }
     }
+    if names.is_none() {
+        // Directories that nobody else has anything in are ours.
+        for directory in [users_in, state_in] {
+            let _ = fs::remove_dir(directory);
+        }
+    }
     Ok(changes)
 }
 
@@ -335,10 +337,17 @@ fn hosts_of(state: &Path, cluster: &str) -> PathBuf {
 
 /// One installation at a time: they share files.
 fn lock(state: &Path) -> Result<fs::File, InstallError> {
-    let directory = fs::File::open(state).map_err(failed("open", state))?;
-    let locked = rustix::fs::flock(&directory, rustix::fs::FlockOperation::LockExclusive);
-    locked.map_err(|error| failed("lock", state)(error.into()))?;
-    Ok(directory)
+    loop {
+        fs::create_dir_all(state).map_err(failed("create", state))?;
+        let directory = fs::File::open(state).map_err(failed("open", state))?;
+        let locked = rustix::fs::flock(&directory, rustix::fs::FlockOperation::LockExclusive);
+        locked.map_err(|error| failed("lock", state)(error.into()))?;
+        // Who removed the last root may have taken it away meanwhile.
+        let ours = directory.metadata().map_err(failed("open", state))?.ino();
+        if fs::metadata(state).is_ok_and(|there| there.ino() == ours) {
+            return Ok(directory);
+        }
+    }
 }
 
 /// What is installed of each root.
@@ -414,10 +423,10 @@ mod tests {
     }
 
     fn files(directory: &Path) -> Vec<String> {
-        let mut names: Vec<String> = fs::read_dir(directory)
-            .unwrap()
-            .map(|it| it.unwrap().file_name().into_string().unwrap())
-            .collect();
+        // One that isn't there has none.
+        let listed = fs::read_dir(directory).into_iter().flatten();
+        let mut names: Vec<String> =
+            listed.map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rootbuild_cache::{Digest, Store};
-use rustix::fs::{CWD, FileType, Mode, RenameFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags, RenameFlags, ResolveFlags};
 
 /// How long each attack goes on; `ROOTBUILD_HOSTILE_SECONDS` for longer.
 pub(crate) fn long() -> Duration {
@@ -97,8 +97,7 @@ impl Swapper {
                 let pairs = pairs();
                 for _ in 0..20 {
                     for (one, other) in &pairs {
-                        let done = rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE);
-                        count.fetch_add(u64::from(done.is_ok()), Ordering::Relaxed);
+                        count.fetch_add(u64::from(swap(one, other).is_ok()), Ordering::Relaxed);
                     }
                 }
             }
@@ -116,6 +115,15 @@ impl Drop for Swapper {
         self.stop.store(true, Ordering::Relaxed);
         self.threads.drain(..).for_each(|thread| thread.join().unwrap());
     }
+}
+
+/// Exchanges a name in a root with another. Links are not followed on the way: one that stands for a directory
+/// above, because it could not be swapped back, would lead the swapper itself out.
+fn swap(one: &Path, other: &Path) -> rustix::io::Result<()> {
+    let (parent, name) = (one.parent().unwrap(), one.file_name().unwrap());
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = rustix::fs::openat2(CWD, parent, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)?;
+    rustix::fs::renameat_with(dir, name, CWD, other, RenameFlags::EXCHANGE)
 }
 
 /// Does `work` again and again for a while; none of it may take long: who is led to a FIFO waits for ever.

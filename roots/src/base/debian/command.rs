@@ -212,7 +212,12 @@ mod tests {
         // Where the host has it is the host's.
         let program = Path::new(command.get_program()).file_name().unwrap_or_default();
         let words = [program].into_iter().chain(command.get_args());
-        words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join("\n")
+        let us = std::process::id().to_string();
+        let told = |word: &std::ffi::OsStr| match word.to_string_lossy() {
+            word if word == us => "<us>".to_owned(),
+            word => word.into_owned(),
+        };
+        words.map(told).collect::<Vec<_>>().join("\n")
     }
 
     #[test]
