@@ -18,7 +18,7 @@ use crate::render::Report;
 pub struct Arguments {
     /// The generation to go back to [default: for each root, what it was before what runs of it], and the roots
     /// [default: all that run]
-    #[arg(value_name = "GENERATION|ROOT")]
+    #[arg(value_name = "[GENERATION] [ROOT]...")]
     pub what: Vec<String>,
 
     /// Whom to wait for.
