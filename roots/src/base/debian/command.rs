@@ -213,7 +213,7 @@ mod tests {
         let program = Path::new(command.get_program()).file_name().unwrap_or_default();
         let words = [program].into_iter().chain(command.get_args());
         let us = std::process::id().to_string();
-        let told = |word: &std::ffi::OsStr| match word.to_string_lossy() {
+        let told = |word: &OsStr| match word.to_string_lossy() {
             word if word == us => "<us>".to_owned(),
             word => word.into_owned(),
         };
