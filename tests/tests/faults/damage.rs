@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use rootbuild_tests::{Project, Ran, privileged};
 
 use crate::mounts;
+use crate::played;
 use crate::project::{Small, definition};
 use crate::whole;
 
@@ -164,6 +165,36 @@ fn what_a_repair_moved_away_goes_after_a_month_and_not_without_a_word() {
     assert!(dir.exists());
     says(&["cache", "gc"], &["freed"]);
     assert!(!dir.exists());
+}
+
+#[test]
+fn what_steps_stand_on_is_looked_at_and_made_again() {
+    if !privileged("what_steps_stand_on_is_looked_at_and_made_again") {
+        return;
+    }
+    let small = played::project();
+    let tree = small.provision();
+    let store = small.store();
+    assert_eq!(findings(&small.project.rootbuild(&["cache", "fsck", "--json"]).expect(0)), BTreeMap::new());
+    let mut expected = BTreeMap::new();
+    for place in fs::read_dir(store.join("lowers")).expect("it is there").flatten() {
+        for part in fs::read_dir(place.path()).expect("it is there").flatten().map(|it| it.path()) {
+            let root = if part.ends_with("delta") { part.join("root") } else { part.clone() };
+            let (file, copy) = (root.join("etc/mark"), root.join("etc/copy"));
+            // The store that this one is a copy of has the same file.
+            fs::copy(&file, &copy).and_then(|_| fs::rename(&copy, &file)).expect("there is room");
+            spoil(&file);
+            let path = part.strip_prefix(&store).expect("it is there").display().to_string();
+            expected.insert(path, ("damage".to_owned(), "checkout".to_owned()));
+        }
+    }
+    assert!(expected.keys().any(|path| path.ends_with("delta")), "{expected:?}");
+    assert_eq!(findings(&small.project.rootbuild(&["cache", "fsck", "--json"]).expect(4)), expected);
+    let _ = small.project.rootbuild(&["cache", "fsck", "--repair"]).expect(0);
+    assert!(expected.keys().all(|path| !store.join(path).exists()));
+    let again = small.project.rootbuild(&["provision", "--json", "--rebuild", "site.yml"]).expect(0);
+    assert_eq!(again.json()["roots"][0]["tree"], tree.as_str());
+    assert_eq!(findings(&small.project.rootbuild(&["cache", "fsck", "--json"]).expect(0)), BTreeMap::new());
 }
 
 /// A path in the store, its text, and how it is told; nothing where it isn't.
