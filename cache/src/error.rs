@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::lock::Holder;
+
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -83,12 +85,12 @@ pub enum Error {
         what: String,
     },
     /// A lock wasn't had in time.
-    #[error("waited {waited_seconds} s for the lock on {what}, held by pid {holder}")]
+    #[error("waited {waited_seconds} s for the lock on {what}, held by {holder}")]
     LockTimeout {
         /// What the lock is on.
         what: String,
-        /// The holder's process id as far as known, else 0.
-        holder: u32,
+        /// The holder, as far as known.
+        holder: Holder,
         /// How long was waited, in seconds.
         waited_seconds: u64,
     },

@@ -4,6 +4,7 @@
 //! exclusive lock removes the file when it is done; whoever locked a file that is no longer the one
 //! of that name tries again, so that there are never two holders.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -22,6 +23,9 @@ use crate::store::Store;
 /// The longest sleep between two looks at a lock, and at whether to go on waiting.
 const LONGEST_SLEEP: Duration = Duration::from_millis(50);
 
+/// How long who has a lock may take to sign it.
+const UNSIGNED: Duration = Duration::from_millis(20);
+
 /// Who holds a lock, as far as the lock file tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
@@ -29,6 +33,16 @@ pub struct Holder {
     pub pid: u32,
     /// What the holder said it was doing, maybe empty.
     pub what: String,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self { pid: 0, .. } => f.write_str("another process"),
+            Self { pid, what } if what.is_empty() => write!(f, "pid {pid}"),
+            Self { pid, what } => write!(f, "pid {pid}: {what}"),
+        }
+    }
 }
 
 /// A held lock; dropping it releases it.
@@ -217,20 +231,16 @@ impl Store {
                 return Err(Error::Cancelled { what: name.to_owned() });
             }
             let waited = start.elapsed();
-            if timeout.is_some_and(|timeout| waited >= timeout) {
-                return Err(Error::LockTimeout {
-                    what: name.to_owned(),
-                    holder: holder(&path).pid,
-                    waited_seconds: waited.as_secs(),
-                });
+            let holder = holder(&path);
+            // Who has only just locked may not have signed yet.
+            let known = holder.pid != 0 || waited >= UNSIGNED;
+            if known && timeout.is_some_and(|timeout| waited >= timeout) {
+                let waited_seconds = waited.as_secs();
+                return Err(Error::LockTimeout { what: name.to_owned(), holder, waited_seconds });
             }
-            if !told {
-                let holder = holder(&path);
-                // Who has only just locked may not have signed yet.
-                if holder.pid != 0 || waited >= Duration::from_millis(20) {
-                    waiting(&holder);
-                    told = true;
-                }
+            if known && !told {
+                waiting(&holder);
+                told = true;
             }
             let left = timeout.map_or(sleep, |timeout| timeout.saturating_sub(waited));
             thread::sleep(sleep.min(left).max(Duration::from_millis(1)));

@@ -296,7 +296,7 @@ fn who_holds_the_name_is_told_and_waited_for_only_so_long() {
     let PublishError::Store(rootbuild_cache::Error::LockTimeout { holder, .. }) = error else {
         panic!("{error}")
     };
-    assert_eq!(holder, std::process::id());
+    assert_eq!(holder.pid, std::process::id());
     assert_eq!(*told.lock().unwrap(), [std::process::id()]);
 }
 

@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::{Global, out};
 use crate::render::{Report, count};
-use crate::{engine, exit, upkeep};
+use crate::{exit, upkeep};
 
 mod fsck;
 
@@ -99,7 +99,7 @@ fn collect(global: &Global, arguments: &GcArguments) -> Result<u8, Report> {
     } else {
         let timeout = arguments.lock_timeout.map(Duration::from_secs);
         let waiting = |holder: &rootbuild_cache::Holder| {
-            telling.phase(&format!("waiting for {}", engine::who(holder)));
+            telling.phase(&format!("waiting for {holder}"));
         };
         Collection::begin(&store, timeout, &waiting, &|| false)?
     };

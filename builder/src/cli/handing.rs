@@ -19,7 +19,7 @@ use crate::definition::{Definition, Root};
 use crate::event::{Event, EventSink, Fanout};
 use crate::render::Report;
 use crate::sinks::{bars::Bars, plain::Plain, words};
-use crate::{engine, exit, signals};
+use crate::{exit, signals};
 
 /// What everything that changes what runs on this host holds.
 const LOCK: &str = "handoff";
@@ -54,7 +54,7 @@ impl Project {
     pub(super) fn lock(&self, global: &Global, patience: &Patience, purpose: &str) -> Result<Lock, Report> {
         let told = |holder: &Holder| {
             if !global.quiet {
-                let _ = writeln!(anstream::stderr(), "waiting for {}", engine::who(holder));
+                let _ = writeln!(anstream::stderr(), "waiting for {holder}");
             }
         };
         let timeout = patience.lock_timeout.map(Duration::from_secs);

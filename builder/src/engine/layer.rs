@@ -458,7 +458,7 @@ impl Engine {
                         root: root.clone(),
                         step: name.clone(),
                         index,
-                        holder: super::who(holder),
+                        holder: holder.to_string(),
                     });
                 },
                 &|| engine.cancel.is_cancelled(),

@@ -374,7 +374,7 @@ impl Engine {
 
     /// Does what may have to wait for another process, as the options say.
     fn waiting<T>(&self, root: &str, work: impl FnOnce(Wait<'_>) -> T) -> T {
-        let told = |holder: &Holder| self.phase(root, &format!("waiting for {}", who(holder)));
+        let told = |holder: &Holder| self.phase(root, &format!("waiting for {holder}"));
         work(Wait { timeout: self.options.lock_timeout, told: &told, cancel: &self.cancel })
     }
 
@@ -386,14 +386,6 @@ impl Engine {
         let permit = self.permits.acquire().await.expect("the semaphore is never closed");
         self.cancel.check()?;
         Ok(permit)
-    }
-}
-
-/// Who holds what is waited for, and what for, as far as it is known.
-pub(crate) fn who(holder: &Holder) -> String {
-    match holder.what.as_str() {
-        "" => format!("pid {}", holder.pid),
-        what => format!("pid {}: {what}", holder.pid),
     }
 }
 

@@ -170,9 +170,10 @@ fn store_hint(error: &StoreError) -> Option<String> {
         }
         StoreError::NotText { .. } => Some("name another directory with `--store`".to_owned()),
         StoreError::NotAStore { .. } => Some("name an empty or new directory with `--store`".to_owned()),
-        StoreError::LockTimeout { holder, .. } if *holder != 0 => {
-            Some(format!("`ps -fp {holder}` shows who holds it; a longer `--lock-timeout` waits for it"))
-        }
+        StoreError::LockTimeout { holder, .. } if holder.pid != 0 => Some(format!(
+            "`ps -fp {}` shows who holds it; a longer `--lock-timeout` waits for it",
+            holder.pid
+        )),
         StoreError::Damaged { .. } => Some(
             "`rootbuild cache fsck` tells all that is damaged, and `--repair` puts right what can be"
                 .to_owned(),

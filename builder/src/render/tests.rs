@@ -35,10 +35,14 @@ fn an_error_is_told_with_its_causes_and_a_hint() {
 
 #[test]
 fn the_exit_code_says_what_kind_of_error_it_was() {
-    use rootbuild_cache::Error;
+    use rootbuild_cache::{Error, Holder};
     let damaged = Error::Damaged { what: "a hole".into(), path: PathBuf::from("/x") };
     let newer = Error::Format { path: PathBuf::from("/x"), found: "9".into(), known: 1 };
-    let waited = Error::LockTimeout { what: "layer".into(), holder: 12, waited_seconds: 5 };
+    let waited = Error::LockTimeout {
+        what: "layer".into(),
+        holder: Holder { pid: 12, what: String::new() },
+        waited_seconds: 5,
+    };
     assert_eq!(Report::from(damaged).exit_code(), exit::STORE_DAMAGED);
     assert_eq!(Report::from(newer).exit_code(), exit::USAGE);
     assert_eq!(Report::from(waited).exit_code(), exit::LOCK_TIMEOUT);
@@ -51,11 +55,15 @@ fn the_exit_code_says_what_kind_of_error_it_was() {
 
 #[test]
 fn every_error_of_the_store_has_its_words() {
-    use rootbuild_cache::Error;
+    use rootbuild_cache::{Error, Holder};
     let errors = [
         Error::Format { path: PathBuf::from("/store"), found: "9".into(), known: 1 },
         Error::NotAStore { path: PathBuf::from("/etc") },
-        Error::LockTimeout { what: "layer `x`".into(), holder: 4711, waited_seconds: 30 },
+        Error::LockTimeout {
+            what: "layer `x`".into(),
+            holder: Holder { pid: 4711, what: "starting roots".into() },
+            waited_seconds: 30,
+        },
         Error::Missing { what: "object b3:12".into() },
     ];
     let texts: Vec<String> = errors.into_iter().map(|error| plain(&Report::from(error))).collect();

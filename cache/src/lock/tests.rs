@@ -45,7 +45,7 @@ fn a_wait_ends_at_its_timeout_with_the_holders_pid() {
         let error = store.lock("x", Some(timeout), NOBODY, NEVER).unwrap_err();
         assert!(start.elapsed() >= timeout && start.elapsed() < timeout + Duration::from_secs(2));
         let Error::LockTimeout { what, holder, waited_seconds: 0 } = error else { panic!("{error}") };
-        assert_eq!((what.as_str(), holder), ("x", std::process::id()));
+        assert_eq!((what.as_str(), holder.pid), ("x", std::process::id()));
     }
     assert!(store.try_lock("x", "").unwrap().is_none());
 }

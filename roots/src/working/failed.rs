@@ -55,7 +55,9 @@ impl FailedRoot {
 /// look around for hours.
 pub(super) fn lock(store: &Store, name: &str, purpose: &str) -> Result<Lock, WorkingError> {
     match store.lock_for(&format!("failed-{name}"), purpose, Some(Duration::ZERO), &|_| (), &|| false) {
-        Err(Error::LockTimeout { holder, .. }) => Err(WorkingError::InUse { name: name.to_owned(), holder }),
+        Err(Error::LockTimeout { holder, .. }) => {
+            Err(WorkingError::InUse { name: name.to_owned(), holder: holder.pid })
+        }
         done => Ok(done?),
     }
 }
