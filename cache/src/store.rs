@@ -34,6 +34,7 @@ use crate::limits::Limits;
 use crate::objects::Pending;
 use crate::space;
 use crate::staging;
+use crate::tree::Tree;
 
 /// The store format that this crate reads and writes.
 pub const STORE_VERSION: u32 = 1;
@@ -79,6 +80,8 @@ struct Inner {
     /// What keeps from being collected what this process found.
     lease: OnceLock<Lease>,
     pending: Mutex<Pending>,
+    /// A tree that was just stored, for who needs it next.
+    in_hand: Mutex<Option<Tree>>,
     guard: space::Guard,
     /// Held while objects become durable, so that two syncs don't publish the same ones.
     syncing: Mutex<()>,
@@ -132,6 +135,7 @@ impl Store {
             read_only,
             lease: OnceLock::new(),
             pending: Mutex::default(),
+            in_hand: Mutex::default(),
             guard: space::Guard::default(),
             syncing: Mutex::default(),
         };
@@ -164,6 +168,10 @@ impl Store {
 
     pub(crate) fn lease_cell(&self) -> &OnceLock<Lease> {
         &self.inner.lease
+    }
+
+    pub(crate) fn in_hand(&self) -> &Mutex<Option<Tree>> {
+        &self.inner.in_hand
     }
 
     pub(crate) fn pending(&self) -> &Mutex<Pending> {

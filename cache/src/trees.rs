@@ -4,6 +4,7 @@ mod over;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 
 use crate::digest::Digest;
 use crate::durable;
@@ -55,6 +56,26 @@ impl Store {
     pub fn tree(&self, digest: &Digest) -> Result<Tree> {
         self.hold_tree(digest)?;
         self.peek_tree(digest)
+    }
+
+    /// Keeps a tree, of which this process has just written the stored form, until somebody takes it or another is
+    /// kept: reading it again takes longer than most of what is done with it.
+    pub fn keep_in_hand(&self, tree: Tree) {
+        *self.in_hand().lock().unwrap_or_else(PoisonError::into_inner) = Some(tree);
+    }
+
+    /// What [`Store::tree`] loads, without that where it is in hand.
+    pub fn tree_in_hand(&self, digest: &Digest) -> Result<Tree> {
+        let mut hand = self.in_hand().lock().unwrap_or_else(PoisonError::into_inner);
+        let found = hand.take_if(|tree| tree.digest() == *digest);
+        drop(hand);
+        match found {
+            Some(tree) => {
+                self.hold_tree(digest)?;
+                Ok(tree)
+            }
+            None => self.tree(digest),
+        }
     }
 
     /// Loads a tree that may go any time: for who collects.

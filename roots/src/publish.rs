@@ -272,7 +272,7 @@ fn write(
     (prepared, link): (Option<Prepared>, bool),
     cancel: &Cancel,
 ) -> Result<(), PublishError> {
-    let tree = store.tree(&generation.tree)?;
+    let tree = store.tree_in_hand(&generation.tree)?;
     let private = generation.private();
     let Made { staging, fresh, known } =
         reuse::make(store, place, (&tree, private.as_ref()), prepared, cancel)?;

@@ -227,11 +227,13 @@ impl WorkingRoot {
                 let captured = capture::left_directory(store, root, &mut self.take_known(), cancel)?;
                 tell(&captured.tree);
                 without_sockets(root, &captured, None).map_err(failed("scrub", root))?;
+                let is_new = !store.has_tree(&captured.tree.digest());
                 let digest = put(store, &captured.tree, None)?;
                 if Some(digest) != *parent && probe::overlay_works(store)? && !speaks_overlay(&captured.tree)
                 {
                     lowers::keep_full(store, &digest, root)?;
                 }
+                keep_in_hand(store, captured.tree, is_new);
                 Ok(digest)
             }
             Side::Overlay { upper, parent, tree, chain, .. } => {
@@ -260,12 +262,14 @@ impl WorkingRoot {
                     return Ok(*parent);
                 }
                 without_sockets(upper, &captured, Some(tree)).map_err(failed("scrub", upper))?;
+                let is_new = !store.has_tree(&captured.tree.digest());
                 let digest = put(store, &captured.tree, Some(tree))?;
                 if !speaks_overlay(&captured.tree) {
                     // Contents, tree, and whatever else was on the file system are on disk now.
                     chain.make_durable()?;
                     lowers::keep_delta(store, &digest, parent, upper, self.staging.path())?;
                 }
+                keep_in_hand(store, captured.tree, is_new);
                 Ok(digest)
             }
         }
@@ -292,6 +296,13 @@ fn put(store: &Store, tree: &Tree, near: Option<&Tree>) -> Result<Digest, Workin
         Some(near) => store.put_tree_like(tree, near)?,
         None => store.put_tree(tree)?,
     })
+}
+
+/// The tree may be what is handed over next. One that was in the store before may have other times there.
+fn keep_in_hand(store: &Store, tree: Tree, is_new: bool) {
+    if is_new {
+        store.keep_in_hand(tree);
+    }
 }
 
 fn stage(store: &Store, purpose: &str) -> Result<(Staging, PathBuf), WorkingError> {
