@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::fs::FlockOperation;
 
@@ -12,12 +13,15 @@ use rootbuild_cache::usage::{Counted, Usage};
 use rootbuild_cache::{Error, Staging, Store};
 
 use super::place::{Locked, Place, lock, mounted_below};
-use super::{PublishError, check_name, failed, index, users};
+use super::index::Index;
+use super::users::Watch;
+use super::{PublishError, check_name, failed, index};
 
 /// What standing generations need, and generations that may go, as items: all but the current one of each root and those
 /// before it, `keep` in all. One that somebody uses stays, and is told as needed. Looks, and does nothing.
 pub fn holdings<'a>(store: &Store, keep: usize) -> Result<(Vec<Need>, Vec<Item<'a>>), PublishError> {
     let (mut needs, mut items) = (Vec::new(), Vec::new());
+    let watch = Arc::new(Watch::default());
     for name in names(store)? {
         let place = Place::new(store, &name)?;
         let (current, running) = (place.linked()?, place.running());
@@ -39,7 +43,7 @@ pub fn holdings<'a>(store: &Store, keep: usize) -> Result<(Vec<Need>, Vec<Item<'
                 needs.extend(generation.map(|it| Need { tree: it.tree, why }));
                 continue;
             }
-            items.push(item(store, &name, number)?);
+            items.push(item(store, &name, number, &watch)?);
         }
     }
     Ok((needs, items))
@@ -67,17 +71,22 @@ fn is_away(place: &Place, number: u64) -> Result<bool, PublishError> {
     Ok(place.spare(number).is_dir() || matches!(busy()?, Locked::Busy))
 }
 
-fn item<'a>(store: &Store, name: &str, number: u64) -> Result<Item<'a>, PublishError> {
+fn item<'a>(
+    store: &Store,
+    name: &str,
+    number: u64,
+    watch: &Arc<Watch>,
+) -> Result<Item<'a>, PublishError> {
     let place = Place::new(store, name)?;
     let generation = place.generation(number)?;
     let checkout = place.checkout(number);
-    let used = use_of(store, &place, number)?;
+    let used = use_of(store, &place, number, watch)?;
     let mut usage = Usage::default();
     for dir in [&checkout, &place.spare(number)] {
         usage += Usage::of(dir, &Counted::default()).map_err(failed("look at", dir))?;
     }
     let told = place.json(number).metadata().and_then(|it| it.modified());
-    let (store, name) = (store.clone(), name.to_owned());
+    let (store, name, watch) = (store.clone(), name.to_owned(), watch.clone());
     Ok(Item {
         class: Class::Checkouts,
         name: format!("generation {number} of root `{name}`"),
@@ -93,13 +102,13 @@ fn item<'a>(store: &Store, name: &str, number: u64) -> Result<Item<'a>, PublishE
         remove: Box::new(move |trash| {
             // Nobody waits until what lay elsewhere is deleted.
             let mut elsewhere = None;
-            remove(&store, &name, number, trash, &mut elsewhere)
+            remove(&store, &name, number, &watch, trash, &mut elsewhere)
         }),
     })
 }
 
 /// Who uses a generation, in words; `None` where nobody does.
-fn use_of(store: &Store, place: &Place, number: u64) -> Result<Option<String>, PublishError> {
+fn use_of(store: &Store, place: &Place, number: u64, watch: &Watch) -> Result<Option<String>, PublishError> {
     let checkout = place.checkout(number);
     if let Locked::Busy = lock(&place.lock(number), FlockOperation::NonBlockingLockExclusive)? {
         return Ok(Some("somebody works in it".to_owned()));
@@ -110,12 +119,18 @@ fn use_of(store: &Store, place: &Place, number: u64) -> Result<Option<String>, P
     if checkout.symlink_metadata().is_err() {
         return Ok(None);
     }
-    let Some(generation) = place.generation(number)? else { return Ok(None) };
-    let Ok(tree) = store.tree(&generation.tree) else {
-        return Ok(Some("its tree can't be read, so who uses it can't be told".to_owned()));
+    let inodes = match Index::read(&place.index(number)) {
+        Some(index) => index.inodes(),
+        None => {
+            let Some(generation) = place.generation(number)? else { return Ok(None) };
+            let Ok(tree) = store.tree(&generation.tree) else {
+                return Ok(Some("its tree can't be read, so who uses it can't be told".to_owned()));
+            };
+            let stats = index::stats(&checkout, &tree).map_err(failed("look at", &checkout))?;
+            stats.iter().flatten().map(|it| it.id.1).collect()
+        }
     };
-    let stats = index::stats(&checkout, &tree).map_err(failed("look at", &checkout))?;
-    Ok(users::is_used(users::ending(&checkout), &stats).then(|| "processes use it".to_owned()))
+    Ok(watch.uses(&checkout, &inodes).then(|| "processes use it".to_owned()))
 }
 
 /// Moves a generation away, unless somebody uses or publishes it; whether it did. Where `checkouts/` is another mount
@@ -124,6 +139,7 @@ fn remove(
     store: &Store,
     name: &str,
     number: u64,
+    watch: &Watch,
     trash: &Path,
     elsewhere: &mut Option<Staging>,
 ) -> Result<bool, ItemError> {
@@ -132,7 +148,7 @@ fn remove(
         return Ok(false);
     };
     let stays = place.linked()? == Some(number) || place.running() == Some(number);
-    if stays || use_of(store, &place, number)?.is_some() {
+    if stays || use_of(store, &place, number, watch)?.is_some() {
         return Ok(false);
     }
     let lock_file = place.lock(number);

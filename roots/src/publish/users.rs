@@ -4,35 +4,54 @@ use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use memchr::memmem::Finder;
 use rustix::fs::{AtFlags, CWD, StatxFlags};
 use rustix::io::Errno;
 
-use crate::fd::{self, Dir, Stat};
+use crate::fd::{self, Dir};
 
 /// Whether a process works in the directory `root`, or holds something of it open or mapped, or has it
 /// mounted wherever. `inodes` are the numbers of what was put there: who came to it in a way of his own is
 /// found by them, everybody else by the path. What can't be looked at counts as use.
 pub(super) fn uses(root: &Path, inodes: &HashSet<u64>) -> bool {
-    let Ok(device) = Dir::top(root).and_then(|dir| Ok(fd::stat(dir.fd()?)?.id.0)) else { return true };
-    let users = Users { place: ending(root).as_os_str().as_bytes(), inodes, device };
-    users.anywhere().unwrap_or(true)
+    Users::now().map_or(true, |users| users.has(root, inodes))
 }
 
-/// [`uses`], for who has looked: `stats` is what stands in the directory, `place` how its path ends.
-#[allow(dead_code, reason = "who collects generations has looked")]
-pub(super) fn is_used(place: &Path, stats: &[Option<Stat>]) -> bool {
-    let inodes = stats.iter().flatten().map(|it| it.id.1).collect();
-    let device = stats.iter().flatten().map(|it| it.id.0).next().unwrap_or_default();
-    let users = Users { place: place.as_os_str().as_bytes(), inodes: &inodes, device };
-    users.anywhere().unwrap_or(true)
+/// What processes use, for who asks about many directories: a look at all processes serves for a moment.
+#[derive(Debug, Default)]
+pub(super) struct Watch(Mutex<Option<(Instant, Arc<Users>)>>);
+
+/// For so long a look at all processes serves.
+const MOMENT: Duration = Duration::from_millis(100);
+
+impl Watch {
+    /// [`uses`], as of a moment ago at most.
+    pub(super) fn uses(&self, root: &Path, inodes: &HashSet<u64>) -> bool {
+        self.lately().map_or(true, |users| users.has(root, inodes))
+    }
+
+    fn lately(&self) -> io::Result<Arc<Users>> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some((at, users)) if at.elapsed() < MOMENT => Ok(users.clone()),
+            _ => {
+                let users = Arc::new(Users::now()?);
+                *last = Some((Instant::now(), users.clone()));
+                Ok(users)
+            }
+        }
+    }
 }
 
 /// Whether a directory whose path ends like this is mounted somewhere, in whoever's mount namespace. What can't
 /// be looked at counts.
 pub(super) fn is_mounted(place: &Path) -> bool {
+    let place = Finder::new(place.as_os_str().as_bytes());
     let looked = || -> io::Result<bool> {
         let mut namespaces = HashSet::new();
         for entry in fs::read_dir("/proc")? {
@@ -46,7 +65,7 @@ pub(super) fn is_mounted(place: &Path) -> bool {
                 continue;
             }
             let mounts = fs::read(entry.path().join("mountinfo")).unwrap_or_default();
-            if contains(&mounts, place.as_os_str().as_bytes()) {
+            if finds(&mounts, &place) {
                 return Ok(true);
             }
         }
@@ -55,25 +74,28 @@ pub(super) fn is_mounted(place: &Path) -> bool {
     looked().unwrap_or(true)
 }
 
-struct Users<'a> {
-    place: &'a [u8],
-    inodes: &'a HashSet<u64>,
-    /// As [`Stat::id`] has it.
-    device: u64,
+/// What all processes together work in, have open, mapped and mounted.
+#[derive(Debug, Default)]
+struct Users {
+    /// Paths, as the kernel tells them, and whole lines of mount tables.
+    paths: HashSet<Vec<u8>>,
+    /// What is open: device (major << 32 | minor), and inode.
+    open: HashSet<(u64, u64)>,
+    /// What is mapped: device as `maps` has it, and inode.
+    mapped: HashSet<(Vec<u8>, u64)>,
 }
 
-impl Users<'_> {
-    fn anywhere(&self) -> io::Result<bool> {
-        let mut namespaces = HashSet::new();
+impl Users {
+    fn now() -> io::Result<Self> {
+        let (mut users, mut namespaces) = (Self::default(), HashSet::new());
         for entry in fs::read_dir("/proc")? {
             let entry = entry?;
             if !entry.file_name().as_bytes().iter().all(u8::is_ascii_digit) {
                 continue;
             }
             let process = entry.path();
-            match self.process(&process, &mut namespaces) {
-                Ok(false) => {}
-                Ok(true) => return Ok(true),
+            match users.add(&process, &mut namespaces) {
+                Ok(()) => {}
                 // It ended meanwhile.
                 Err(_) if process.join("stat").symlink_metadata().is_err() => {}
                 Err(error) if is_gone(&error) => {}
@@ -83,65 +105,74 @@ impl Users<'_> {
                 Err(error) => return Err(error),
             }
         }
-        Ok(false)
+        Ok(users)
     }
 
-    fn process(&self, process: &Path, namespaces: &mut HashSet<std::path::PathBuf>) -> io::Result<bool> {
+    fn add(&mut self, process: &Path, namespaces: &mut HashSet<PathBuf>) -> io::Result<()> {
         let namespace = fs::read_link(process.join("ns/mnt"))?;
-        if namespaces.insert(namespace) && contains(&fs::read(process.join("mountinfo"))?, self.place) {
-            return Ok(true);
+        if namespaces.insert(namespace) {
+            let mounts = fs::read(process.join("mountinfo"))?;
+            self.paths.extend(mounts.split(|byte| *byte == b'\n').map(<[u8]>::to_vec));
         }
         for link in ["cwd", "root", "exe"] {
-            if self.is_ours(&process.join(link))? {
-                return Ok(true);
-            }
+            self.add_link(&process.join(link))?;
         }
         for open in fs::read_dir(process.join("fd"))? {
-            if self.is_ours(&open?.path())? {
-                return Ok(true);
-            }
+            self.add_link(&open?.path())?;
         }
-        let maps = fs::read(process.join("maps"))?;
-        Ok(maps.split(|byte| *byte == b'\n').any(|line| self.is_mapped(line)))
+        for line in fs::read(process.join("maps"))?.split(|byte| *byte == b'\n') {
+            self.add_mapped(line);
+        }
+        Ok(())
     }
 
-    /// Whether what a link of `/proc` leads to is in the directory.
-    fn is_ours(&self, link: &Path) -> io::Result<bool> {
+    /// What a link of `/proc` leads to.
+    fn add_link(&mut self, link: &Path) -> io::Result<()> {
         let target = match fs::read_link(link) {
-            Err(error) if is_gone(&error) => return Ok(false),
+            Err(error) if is_gone(&error) => return Ok(()),
             other => other?,
         };
         if !target.is_absolute() {
-            return Ok(false);
+            return Ok(());
         }
-        if contains(target.as_os_str().as_bytes(), self.place) {
-            return Ok(true);
-        }
+        self.paths.insert(target.into_os_string().into_vec());
         // What the kernel knows without asking: a file system in user space may never answer.
         let flags = AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC;
         match rustix::fs::statx(CWD, link, flags, StatxFlags::INO) {
-            Ok(found) => Ok(self.inodes.contains(&found.stx_ino)
-                && self.device == u64::from(found.stx_dev_major) << 32 | u64::from(found.stx_dev_minor)),
-            Err(Errno::NOENT | Errno::SRCH) => Ok(false),
+            Ok(found) => {
+                let device = u64::from(found.stx_dev_major) << 32 | u64::from(found.stx_dev_minor);
+                self.open.insert((device, found.stx_ino));
+                Ok(())
+            }
+            Err(Errno::NOENT | Errno::SRCH) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Whether a line of `maps` is about a file in the directory, or one with the inode number of one of
-    /// ours. Devices have other numbers there on some file systems.
-    fn is_mapped(&self, line: &[u8]) -> bool {
-        let mut fields = line.split(|byte| *byte == b' ').filter(|it| !it.is_empty()).skip(4);
-        let inode = fields.next().and_then(|it| std::str::from_utf8(it).ok()?.parse().ok());
-        let Some(path) = fields.next().filter(|path| path.starts_with(b"/")) else { return false };
-        contains(path, self.place)
-            || inode.is_some_and(|inode: u64| self.inodes.contains(&inode) && self.may_be_ours(line))
+    /// The file of a line of `maps`.
+    fn add_mapped(&mut self, line: &[u8]) {
+        let mut fields = line.split(|byte| *byte == b' ').filter(|it| !it.is_empty()).skip(3);
+        let (Some(device), Some(inode), Some(path)) = (fields.next(), fields.next(), fields.next()) else {
+            return;
+        };
+        if path.starts_with(b"/") {
+            self.paths.insert(path.to_vec());
+            let inode = std::str::from_utf8(inode).ok().and_then(|it| it.parse().ok());
+            self.mapped.extend(inode.map(|inode| (device.to_vec(), inode)));
+        }
     }
 
-    fn may_be_ours(&self, line: &[u8]) -> bool {
-        let (major, minor) = (self.device >> 32, self.device & 0xffff_ffff);
-        let device = line.split(|byte| *byte == b' ').filter(|it| !it.is_empty()).nth(3);
+    /// Whether something of the directory `root`, with what was put there, is among it.
+    fn has(&self, root: &Path, inodes: &HashSet<u64>) -> bool {
+        let Ok(device) = Dir::top(root).and_then(|dir| Ok(fd::stat(dir.fd()?)?.id.0)) else { return true };
+        let (major, minor) = (device >> 32, device & 0xffff_ffff);
         // Only file systems with a device of their own number their files as `stat` says.
-        major == 0 || device == Some(format!("{major:02x}:{minor:02x}").as_bytes())
+        let there = (major != 0).then(|| format!("{major:02x}:{minor:02x}").into_bytes());
+        let place = Finder::new(ending(root).as_os_str().as_bytes());
+        self.open.iter().any(|(of, inode)| *of == device && inodes.contains(inode))
+            || (self.mapped.iter())
+                .any(|(of, it)| inodes.contains(it) && there.as_ref().is_none_or(|there| there == of))
+            || self.paths.iter().any(|path| finds(path, &place))
     }
 }
 
@@ -149,11 +180,10 @@ fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(Errno::SRCH.raw_os_error())
 }
 
-fn contains(text: &[u8], place: &[u8]) -> bool {
+fn finds(text: &[u8], place: &Finder<'_>) -> bool {
     // Its lock and its index stand beside it: `1.lock`.
     let ends = |rest: Option<&u8>| rest.is_none_or(|byte| matches!(byte, b'/' | b' ' | b'\n'));
-    let mut windows = text.windows(place.len()).enumerate();
-    windows.any(|(at, it)| it == place && ends(text.get(at + place.len())))
+    place.find_iter(text).any(|at| ends(text.get(at + place.needle().len())))
 }
 
 /// How the path of a directory ends, as far as it is the same seen from anywhere.
