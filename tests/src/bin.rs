@@ -6,6 +6,9 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
+/// How the variables begin by which cargo tells a test what it is.
+const OF_TESTS: [&str; 4] = ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_", "CARGO_PRIMARY_PACKAGE"];
+
 /// The `rootbuild` binary of this build, built once per test run.
 pub fn rootbuild_binary() -> &'static PathBuf {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
@@ -14,7 +17,14 @@ pub fn rootbuild_binary() -> &'static PathBuf {
         let exe = std::env::current_exe().expect("this test has a path");
         let profile = exe.parent().and_then(|deps| deps.parent()).expect("target/<profile>/deps").to_owned();
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--package", "rootbuild"]);
+        // With what cargo tells tests of themselves, build scripts run again, and all that stands on them is built again.
+        for (name, _) in std::env::vars_os() {
+            if OF_TESTS.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+                build.env_remove(name);
+            }
+        }
+        // As a test of the whole workspace needs it: `cargo build` would choose other features below, and build all again.
+        build.args(["test", "--quiet", "--no-run", "--workspace", "--test", "help"]);
         if profile.ends_with("release") {
             build.arg("--release");
         }

@@ -12,8 +12,8 @@ use rootbuild_cache::gc::{Class, Item, ItemError, Need, Standing};
 use rootbuild_cache::usage::{Counted, Usage};
 use rootbuild_cache::{Error, Staging, Store};
 
-use super::place::{Locked, Place, lock, mounted_below};
 use super::index::Index;
+use super::place::{Locked, Place, lock, mounted_below};
 use super::users::Watch;
 use super::{PublishError, check_name, failed, index};
 
@@ -71,12 +71,7 @@ fn is_away(place: &Place, number: u64) -> Result<bool, PublishError> {
     Ok(place.spare(number).is_dir() || matches!(busy()?, Locked::Busy))
 }
 
-fn item<'a>(
-    store: &Store,
-    name: &str,
-    number: u64,
-    watch: &Arc<Watch>,
-) -> Result<Item<'a>, PublishError> {
+fn item<'a>(store: &Store, name: &str, number: u64, watch: &Arc<Watch>) -> Result<Item<'a>, PublishError> {
     let place = Place::new(store, name)?;
     let generation = place.generation(number)?;
     let checkout = place.checkout(number);
