@@ -24,11 +24,43 @@ const BOOT_LIMIT: Duration = Duration::from_secs(60);
 /// A booted systemd, gone when dropped. It dies with the thread that booted it.
 #[derive(Debug)]
 pub struct TestHost {
-    dir: tempfile::TempDir,
+    machine: Machine,
     nspawn: Child,
     leader: Option<Pid>,
     notify: UnixDatagram,
-    _cgroups: Cgroups,
+}
+
+/// What is there of it when it is switched off.
+#[derive(Debug)]
+struct Machine {
+    dir: tempfile::TempDir,
+    name: String,
+    binds: Vec<String>,
+    cgroups: Cgroups,
+}
+
+impl Machine {
+    fn switch_on(&self) -> io::Result<Child> {
+        let console =
+            fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join("console"))?;
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--pdeathsig", "KILL", "--", "sh", "-c", ENTER, "sh"])
+            .args(&self.cgroups.0)
+            .args(["--", "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--settings=no"])
+            .args(["--notify-ready=yes", "--console=read-only", "--private-network", "--resolv-conf=off"])
+            .args(["--timezone=off", "--link-journal=no", "--bind-ro=/usr", "--boot"])
+            .args(&self.binds)
+            .arg(format!("--machine={}", self.name))
+            .arg("--directory")
+            .arg(self.dir.path().join("root"));
+        command
+            .env("NOTIFY_SOCKET", self.dir.path().join("notify"))
+            .stdin(Stdio::null())
+            .stdout(console.try_clone()?)
+            .stderr(console)
+            .spawn()
+    }
 }
 
 impl TestHost {
@@ -58,10 +90,10 @@ impl TestHost {
             binds.push(format!("--bind={}:{}", escape(outside), escape(inside)));
         }
         binds.extend(files.iter().map(|file| format!("--bind-ro={}", escape(file))));
-        Some(Self::start(&binds).expect("the test host boots"))
+        Some(Self::start(binds).expect("the test host boots"))
     }
 
-    fn start(binds: &[String]) -> io::Result<Self> {
+    fn start(binds: Vec<String>) -> io::Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("rbt-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let dir = tempfile::Builder::new().prefix("rbt-").tempdir()?;
@@ -69,25 +101,9 @@ impl TestHost {
         let notify = UnixDatagram::bind(dir.path().join("notify"))?;
         notify.set_read_timeout(Some(Duration::from_millis(200)))?;
         let cgroups = Cgroups::create(&name);
-        let console = fs::File::create(dir.path().join("console"))?;
-        let mut command = Command::new("setpriv");
-        command
-            .args(["--pdeathsig", "KILL", "--", "sh", "-c", ENTER, "sh"])
-            .args(&cgroups.0)
-            .args(["--", "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--settings=no"])
-            .args(["--notify-ready=yes", "--console=read-only", "--private-network", "--resolv-conf=off"])
-            .args(["--timezone=off", "--link-journal=no", "--bind-ro=/usr", "--boot"])
-            .args(binds)
-            .arg(format!("--machine={name}"))
-            .arg("--directory")
-            .arg(dir.path().join("root"));
-        let nspawn = command
-            .env("NOTIFY_SOCKET", dir.path().join("notify"))
-            .stdin(Stdio::null())
-            .stdout(console.try_clone()?)
-            .stderr(console)
-            .spawn()?;
-        let mut host = Self { dir, nspawn, leader: None, notify, _cgroups: cgroups };
+        let machine = Machine { dir, name, binds, cgroups };
+        let nspawn = machine.switch_on()?;
+        let mut host = Self { machine, nspawn, leader: None, notify };
         host.wait_until_ready()?;
         Ok(host)
     }
@@ -125,7 +141,10 @@ impl TestHost {
     /// It doesn't come up.
     pub fn reboot(&mut self) {
         let _ = self.sh("systemctl reboot");
+        // Who keeps its unit leaves it to that to start it again.
+        let _ = self.nspawn.wait();
         self.leader = None;
+        self.nspawn = self.machine.switch_on().expect("the test host can be started again");
         self.wait_until_ready().expect("the test host comes up again");
     }
 
@@ -138,7 +157,7 @@ impl TestHost {
     /// What it said on its console.
     #[must_use]
     pub fn console(&self) -> String {
-        fs::read(self.dir.path().join("console"))
+        fs::read(self.machine.dir.path().join("console"))
             .map(|text| String::from_utf8_lossy(&text).into_owned())
             .unwrap_or_default()
     }
