@@ -75,7 +75,7 @@ pub struct Failure {
     pub unit: String,
     /// Why, in a few words.
     pub reason: String,
-    /// What the journal knows its last start by; empty where it never started.
+    /// What the journal knows its last start by; empty where it never started, or started again and again.
     pub invocation: String,
     /// The last lines that it logged.
     pub log: Vec<String>,
@@ -312,10 +312,13 @@ impl<'a> Follower<'a> {
                 },
                 _ => continue,
             };
+            // What is starting again hasn't said yet why it failed; the starts before it have.
+            let again = status.restarts > seen.restarts_before;
+            let invocation = if again { String::new() } else { status.invocation.clone() };
             failures[seen.root].push(Failure {
                 unit: status.name.clone(),
                 reason,
-                invocation: status.invocation.clone(),
+                invocation,
                 log: Vec::new(),
             });
         }

@@ -19,13 +19,20 @@ use rootbuild_roots::publish::{Prepared, Published, lease, prepare, publish, pub
 
 const DEFINITION: &str = "/nowhere/rootbuild.toml";
 
+/// A root's name that no other test here has: who has something of a root of this name open uses this one, by all that
+/// can be told.
+fn name(store: &Store) -> String {
+    let dir = store.dir().parent().and_then(Path::file_name).unwrap();
+    format!("web-{}", dir.to_str().unwrap().trim_start_matches('.').to_lowercase())
+}
+
 fn put(store: &Store, tree: &Tree) -> Digest {
     store.sync().unwrap();
     store.put_tree(tree).unwrap()
 }
 
 fn hand_over(store: &Store, tree: &Digest) -> Published {
-    publish(store, "hgweb", tree, Path::new(DEFINITION), &Cancel::new()).unwrap().0
+    publish(store, &name(store), tree, Path::new(DEFINITION), &Cancel::new()).unwrap().0
 }
 
 fn inode(path: &Path) -> u64 {
@@ -181,7 +188,7 @@ fn a_generation_in_use_or_without_an_index_is_left_alone() {
 
 /// What [`prepare`] began, when it is done.
 fn prepared(store: &Store, near: &Digest) -> Option<Prepared> {
-    let begun = prepare(store, "hgweb", near);
+    let begun = prepare(store, &name(store), near);
     while begun.as_ref().is_some_and(|it| !it.is_finished()) {
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
@@ -190,7 +197,7 @@ fn prepared(store: &Store, near: &Digest) -> Option<Prepared> {
 
 fn hand_over_prepared(store: &Store, tree: &Digest, prepared: Option<Prepared>) -> Published {
     let (definition, cancel) = (Path::new(DEFINITION), Cancel::new());
-    publish_prepared(store, "hgweb", tree, definition, &cancel, prepared).unwrap().0
+    publish_prepared(store, &name(store), tree, definition, &cancel, prepared).unwrap().0
 }
 
 #[test]
@@ -199,7 +206,7 @@ fn what_was_prepared_becomes_the_generation_and_what_is_not_wanted_goes() {
     let store = &bench.store;
     let trees = ["one", "two", "three"].map(|text| tree(&bench, text));
     let hand_over = |tree: &Digest, near: &Digest| {
-        let done = hand_over_prepared(store, tree, prepare(store, "hgweb", near));
+        let done = hand_over_prepared(store, tree, prepare(store, &name(store), near));
         check(store, &done);
         done
     };
@@ -236,7 +243,7 @@ fn the_generation_before_is_prepared_whatever_was_done_to_it_and_waits_if_it_is_
         drop(begun);
         assert!(spare.is_dir() && !first.checkout.exists());
         assert!(fs::read(spare.join("text")).unwrap() == b"two" && !spare.join("var/text").exists());
-        let current = rootbuild_roots::publish::current(store, "hgweb").unwrap().unwrap();
+        let current = rootbuild_roots::publish::current(store, &name(store)).unwrap().unwrap();
         assert_eq!(current.checkout, second.checkout);
         assert_eq!(inode(&spare.join("var/secret")), kept[1]);
     }

@@ -55,6 +55,10 @@ fn descriptions(check: &Check<'_>, name: &str, dir: &Path) {
         let Some(generation) = check.json::<Generation>(&path) else { continue };
         let stands = place.checkout(number).is_dir();
         if !stands && current != Some(number) {
+            if place.spare(number).is_dir() {
+                // It waits to become the next one.
+                continue;
+            }
             let what = "its checkout is being written anew, or was removed";
             check.found(Severity::Note, Kind::Leftover, &path, what, Remedy::Nothing);
         } else if stands && !check.has_tree(&generation.tree) {

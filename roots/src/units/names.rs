@@ -100,7 +100,13 @@ pub(super) fn tell_host(path: &Path, root: &str, names: Option<&Names>) -> io::R
             writeln!(after, "{} {} {mark}", names.address, own.join(" "))?;
         }
     }
-    if after != before {
+    if after.is_empty() && !before.is_empty() {
+        // There was none before ours.
+        match fs::remove_file(path) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => replace(path, &after)?,
+            done => done?,
+        }
+    } else if after != before {
         replace(path, &after)?;
     }
     Ok(left)
@@ -155,6 +161,10 @@ mod tests {
         tell("b", None);
         tell("web", None);
         assert_eq!(read(), format!("{own}\n"));
+        fs::remove_file(&path).unwrap();
+        tell("web", Some(&names(&["web"])));
+        tell("web", None);
+        assert!(!path.exists());
     }
 
     #[test]

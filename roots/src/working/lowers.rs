@@ -323,7 +323,11 @@ pub fn prune_lowers(store: &Store, keep: &[Digest]) -> Result<(), WorkingError> 
     let mut staging = None;
     for entry in listed {
         let entry = entry.map_err(failed("read", &home))?;
-        if entry.file_name().to_str().is_some_and(|name| needed.contains(name)) {
+        let name = entry.file_name();
+        // What isn't a tree's is none of ours.
+        let is_tree = |name: &&str| format!("b3:{name}").parse::<Digest>().is_ok();
+        let Some(name) = name.to_str().filter(is_tree) else { continue };
+        if needed.contains(name) {
             continue;
         }
         let place = entry.path();
@@ -332,7 +336,7 @@ pub fn prune_lowers(store: &Store, keep: &[Digest]) -> Result<(), WorkingError> 
             Some(trash) => trash,
             None => staging.insert(store.trash("unused-lowers")?),
         };
-        let to = trash.path().join(entry.file_name());
+        let to = trash.path().join(name);
         fs::rename(&place, &to).map_err(failed("remove", &place))?;
     }
     if let Some(trash) = staging {

@@ -70,7 +70,7 @@ fn two_at_once_wait_for_each_other_and_a_root_that_is_deleted_comes_back() {
     while !locks.exists() {
         std::thread::sleep(Duration::from_millis(5));
     }
-    let _ = it.rootbuild(&["up", "--lock-timeout", "0"]).expect(3).says(&["held by pid"]);
+    let _ = it.rootbuild(&["up", "--lock-timeout", "0"]).expect(3).says(&["held by pid", "starting roots"]);
     let second = it.rootbuild(&["up", "--json"]).expect(0).json();
     assert_eq!(second["roots"][0]["action"], "nothing", "{second}");
     assert!(first.wait().unwrap().success());
