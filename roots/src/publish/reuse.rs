@@ -9,8 +9,6 @@
 use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use rustix::fs::FlockOperation;
@@ -30,8 +28,6 @@ use crate::checkout::{Areas, CheckoutError, Fresh, Sharing, checkout_as};
 pub struct Prepared {
     thread: Option<JoinHandle<Option<Ready>>>,
     cancel: Cancel,
-    /// Whether a generation may be in its hands.
-    takes: Arc<AtomicBool>,
 }
 
 /// A checkout in staging that nobody could come to since its index was taken.
@@ -83,10 +79,7 @@ impl Prepared {
 impl Drop for Prepared {
     fn drop(&mut self) {
         self.cancel.cancel();
-        // What isn't made of a generation stops by itself, and is worth nothing.
-        if !self.is_finished() && !self.takes.load(Ordering::SeqCst) {
-            return;
-        }
+        // What isn't made of a generation stops soon, and leaves nothing behind.
         if let Some(ready) = self.thread.take().and_then(|thread| thread.join().ok().flatten()) {
             ready.put_back();
         }
@@ -142,27 +135,23 @@ fn begin(
 ) -> Option<Prepared> {
     let place = Place::new(store, name).ok()?;
     let cancel = Cancel::new();
-    let takes = Arc::new(AtomicBool::new(false));
     let (store, private) = (store.clone(), private.cloned());
-    let (stop, taking) = (cancel.clone(), Arc::clone(&takes));
+    let stop = cancel.clone();
     let thread = std::thread::Builder::new()
         .name("prepare".to_owned())
-        .spawn(move || ready(&store, &place, (tree(&store)?, private), (&stop, &taking)));
-    Some(Prepared { thread: Some(thread.ok()?), cancel, takes })
+        .spawn(move || ready(&store, &place, (tree(&store)?, private), &stop));
+    Some(Prepared { thread: Some(thread.ok()?), cancel })
 }
 
 fn ready(
     store: &Store,
     place: &Place,
     (tree, private): (Tree, Option<Areas>),
-    (stop, takes): (&Cancel, &AtomicBool),
+    stop: &Cancel,
 ) -> Option<Ready> {
     let areas = private.as_ref();
-    // Who cancels looks at this afterwards: either is seen.
-    takes.store(true, Ordering::SeqCst);
     stop.check().ok()?;
     let reused = reuse(store, place, (&tree, areas), &Cancel::new()).ok().flatten();
-    takes.store(reused.is_some(), Ordering::SeqCst);
     let (Made { staging, fresh, known }, of) = match reused {
         Some((made, taken)) => (made, Some(taken)),
         None => (from_nothing(store, (&tree, areas), stop).ok()?, None),
