@@ -10,7 +10,8 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread::sleep;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -27,7 +28,7 @@ pub struct TestHost {
     machine: Machine,
     nspawn: Child,
     leader: Option<Pid>,
-    notify: UnixDatagram,
+    told: Receiver<String>,
 }
 
 /// What is there of it when it is switched off.
@@ -98,12 +99,11 @@ impl TestHost {
         let name = format!("rbt-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let dir = tempfile::Builder::new().prefix("rbt-").tempdir()?;
         furnish(&dir.path().join("root"))?;
-        let notify = UnixDatagram::bind(dir.path().join("notify"))?;
-        notify.set_read_timeout(Some(Duration::from_millis(200)))?;
+        let told = listen(&dir.path().join("notify"))?;
         let cgroups = Cgroups::create(&name);
         let machine = Machine { dir, name, binds, cgroups };
         let nspawn = machine.switch_on()?;
-        let mut host = Self { machine, nspawn, leader: None, notify };
+        let mut host = Self { machine, nspawn, leader: None, told };
         host.wait_until_ready()?;
         Ok(host)
     }
@@ -111,25 +111,19 @@ impl TestHost {
     /// Reads what nspawn tells: first who the container's process 1 is, then that it is up.
     fn wait_until_ready(&mut self) -> io::Result<()> {
         let start = Instant::now();
-        let mut buffer = [0; 4096];
         while start.elapsed() < BOOT_LIMIT {
-            let length = match self.notify.recv(&mut buffer) {
-                Ok(length) => length,
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                    if self.nspawn.try_wait()?.is_some() {
-                        break;
+            match self.told.recv_timeout(Duration::from_millis(200)) {
+                Ok(line) => {
+                    if let Some(pid) = line.strip_prefix("X_NSPAWN_LEADER_PID=") {
+                        self.leader = pid.parse().ok().and_then(Pid::from_raw);
                     }
-                    continue;
+                    if line == "READY=1" && self.leader.is_some() {
+                        self.machine.cgroups.furnish();
+                        return Ok(());
+                    }
                 }
-                Err(error) => return Err(error),
-            };
-            for line in String::from_utf8_lossy(&buffer[..length]).lines() {
-                if let Some(pid) = line.strip_prefix("X_NSPAWN_LEADER_PID=") {
-                    self.leader = pid.parse().ok().and_then(Pid::from_raw);
-                }
-                if line == "READY=1" && self.leader.is_some() {
-                    return Ok(());
-                }
+                Err(RecvTimeoutError::Timeout) if self.nspawn.try_wait()?.is_none() => {}
+                Err(_) => break,
             }
         }
         Err(io::Error::other(format!("the test host doesn't come up:\n{}", self.console())))
@@ -179,10 +173,13 @@ impl TestHost {
     /// A program of the host, about to run there, as root and with nothing of this process's environment.
     #[must_use]
     pub fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("nsenter");
+        let mut command = Command::new("sh");
         command
+            .args(["-c", ENTER, "sh"])
+            .args(self.machine.cgroups.inside())
+            .args(["--", "nsenter"])
             .arg(format!("--target={}", self.leader()))
-            .args(["--mount", "--uts", "--ipc", "--net", "--pid"])
+            .args(["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup"])
             .args(["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C", program])
             .stdin(Stdio::null());
         command
@@ -209,7 +206,26 @@ impl Drop for TestHost {
             let _ = self.nspawn.kill();
         }
         let _ = self.nspawn.wait();
+        // Nobody listens any more.
+        let _ =
+            UnixDatagram::unbound().and_then(|it| it.send_to(b"", self.machine.dir.path().join("notify")));
     }
+}
+
+/// Gives the lines that are sent to a socket, until one is empty. All are read at once, whoever asks for them: else
+/// the host's systemd, which tells whatever it does, would stand still some hundred lines later.
+fn listen(socket: &Path) -> io::Result<Receiver<String>> {
+    let socket = UnixDatagram::bind(socket)?;
+    let (sender, told) = mpsc::channel();
+    thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(length @ 1..) = socket.recv(&mut buffer) {
+            for line in String::from_utf8_lossy(&buffer[..length]).lines() {
+                let _ = sender.send(line.to_owned());
+            }
+        }
+    });
+    Ok(told)
 }
 
 /// Enters control groups, then goes on.
@@ -275,6 +291,18 @@ impl Cgroups {
             fs::create_dir(&group).ok().map(|()| group)
         });
         Self(groups.collect())
+    }
+
+    /// Where the host's own programs are, as if somebody had logged in: there are places for those that go there from
+    /// outside.
+    fn inside(&self) -> impl Iterator<Item = PathBuf> {
+        self.0.iter().map(|group| group.join("payload/tests.scope")).filter(|it| it.exists())
+    }
+
+    fn furnish(&self) {
+        for group in &self.0 {
+            let _ = fs::create_dir(group.join("payload/tests.scope"));
+        }
     }
 }
 

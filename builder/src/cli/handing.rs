@@ -285,6 +285,7 @@ impl From<HandoffError> for Report {
         let hint = error.hint();
         let report = match error {
             HandoffError::Publish(error) => return error.into(),
+            HandoffError::Install(error) => return error.into(),
             HandoffError::Cancelled(_) => Self::new(exit::INTERRUPTED, error.to_string()),
             error => {
                 let report = Self::failed(error.to_string());
@@ -306,6 +307,9 @@ impl From<InstallError> for Report {
         let report = Self::failed(error.to_string());
         match (&error, std::error::Error::source(&error)) {
             (InstallError::Taken { .. }, _) => report.hint("move it away, or rename the root"),
+            (InstallError::OtherDefinition { root }, _) => {
+                report.hint(format!("take that down first (`rootbuild down {root}`), or rename one of them"))
+            }
             (_, Some(source)) => report.caused_by(source),
             _ => report,
         }

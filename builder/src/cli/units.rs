@@ -130,6 +130,7 @@ impl From<GenerateError> for Report {
         match error {
             GenerateError::Sandbox(error) => error.into(),
             GenerateError::Io(ref source) => Self::failed(error.to_string()).caused_by(source),
+            GenerateError::Ended { .. } => Self::failed(error.to_string()),
         }
     }
 }

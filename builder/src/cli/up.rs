@@ -1,5 +1,7 @@
 //! `rootbuild up`: roots run as units of this host.
 
+use std::thread::ScopedJoinHandle;
+
 use clap::Args;
 use rootbuild_handoff::{Manager, Options};
 use rootbuild_roots::units::Host;
@@ -43,12 +45,17 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
     let host = Host::detect()?;
     let _lock = project.lock(global, &arguments.patience, "starting roots")?;
     let (mut handed, mut errors) = (Vec::new(), Vec::new());
-    for root in roots {
-        let Some(published) = standing(store, definition, root)? else {
-            errors.push(not_provisioned(root));
-            continue;
-        };
-        match project.handed(global, root, published, host) {
+    let lift = &|root| match standing(store, definition, root)? {
+        Some(published) => project.handed(global, root, published, host),
+        None => Err(not_provisioned(root)),
+    };
+    // Each is looked through for itself, and may have generators to run.
+    let lifted = std::thread::scope(|scope| {
+        let threads: Vec<_> = roots.into_iter().map(|root| scope.spawn(move || lift(root))).collect();
+        threads.into_iter().map(ScopedJoinHandle::join).collect::<Vec<_>>()
+    });
+    for lifted in lifted {
+        match lifted.unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
             // Nothing to run; but what others start after it is right to.
             Ok(it) if it.lifted.started.is_empty() && all => {}
             Ok(it) if it.lifted.started.is_empty() => {

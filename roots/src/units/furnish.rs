@@ -95,15 +95,16 @@ const NAME: &str = ": > \"$1\"; unshare --uts=\"$1\" -- true; \
 
 /// `$1` the root's mount, `$2` the directory in it, `$3` where its volumes are, `$4` the volume's name. A volume is
 /// seeded under another name, so that one that is there is whole. Users and groups keep their numbers in it: what is
-/// in it must still be theirs.
+/// in it must still be theirs. Where nothing changes nothing is written: a full volume starts.
 const VOLUME: &str = "at=$(readlink -m -- \"$1$2\"); \
     if test \"$at\" != \"$1$2\"; then echo \"state $2 is behind a symbolic link of the root\" >&2; exit 1; fi; \
     mkdir -p -- \"$1$2\"; \
     (umask 077; mkdir -p -- \"$3\"); \
     if ! test -d \"$3/$4\"; then \
     rm -rf -- \"$3/$4.new\"; \
-    cp -a --reflink=auto -- \"$1$2\" \"$3/$4.new\"; \
-    sync -f \"$3/$4.new\"; \
+    if ! cp -a --reflink=auto -- \"$1$2\" \"$3/$4.new\" || ! sync -f \"$3/$4.new\"; then \
+    rm -rf -- \"$3/$4.new\"; \
+    echo \"the state volume for $2 can not be seeded: $3 needs room for $(du -sh -- \"$1$2\" | cut -f 1)\" >&2; exit 1; fi; \
     rm -f -- \"$3/$4.passwd\" \"$3/$4.group\"; \
     mv -T -- \"$3/$4.new\" \"$3/$4\"; fi; \
     for kind in passwd group; do \
@@ -115,7 +116,11 @@ const VOLUME: &str = "at=$(readlink -m -- \"$1$2\"); \
     if test -n \"$(find \"$3/$4\" $by \"$was\" -print -quit)\"; then \
     echo \"the state volume for $2 has files of $name, who was $was in $kind and is $now in this root: give them to $now, or remove $3/$4 to have it seeded anew\" >&2; \
     exit 1; fi; done < \"$3/$4.$kind\"; fi; \
-    while IFS=: read -r name _ id _; do printf \"%s:%s\\\\n\" \"$name\" \"$id\"; done < \"$1/etc/$kind\" > \"$3/$4.$kind.new\"; \
+    all=$(while IFS=: read -r name _ id _; do printf \"%s:%s\\\\n\" \"$name\" \"$id\"; done < \"$1/etc/$kind\"); \
+    if test -f \"$3/$4.$kind\" && test \"$all\" = \"$(cat -- \"$3/$4.$kind\")\"; then continue; fi; \
+    if ! printf \"%s\\\\n\" \"$all\" > \"$3/$4.$kind.new\"; then \
+    rm -f -- \"$3/$4.$kind.new\"; \
+    echo \"the state volume for $2 is full: $3 needs room for a few bytes, to keep who its files belong to\" >&2; exit 1; fi; \
     mv -T -- \"$3/$4.$kind.new\" \"$3/$4.$kind\"; done; \
     mount --bind -- \"$3/$4\" \"$1$2\"";
 

@@ -51,6 +51,16 @@ pub enum GenerateError {
     /// They couldn't be started.
     #[error("can't run generators")]
     Sandbox(#[from] SandboxError),
+    /// They weren't run to the end.
+    #[error("generators of root `{root}` were not run: the sandbox ended with {code}: {said}")]
+    Ended {
+        /// The root.
+        root: String,
+        /// The exit code.
+        code: i32,
+        /// The last line that the sandbox said.
+        said: String,
+    },
 }
 
 impl Generated {
@@ -111,7 +121,13 @@ pub fn generate(
     if let Some(stdout) = running.take_stdout() {
         stdout.take(64 * 1024).read_to_string(&mut said)?;
     }
-    running.wait()?;
+    let tail = running.stderr_tail();
+    // The script itself always ends well.
+    let code = running.wait()?;
+    if code != 0 {
+        let said = tail.to_string().lines().next_back().unwrap_or_default().to_owned();
+        return Err(GenerateError::Ended { root: name.to_owned(), code, said });
+    }
     let failed = said.lines().filter(|line| programs.iter().any(|program| program == line));
     let reports = failed.map(|program| Report {
         unit: program.to_owned(),
@@ -125,7 +141,7 @@ pub fn generate(
 
 /// Runs each generator, and names those that fail.
 const SCRIPT: &str = "out=$1; shift; for it; do \
-    \"$it\" \"$out/generator\" \"$out/generator.early\" \"$out/generator.late\" >&2 </dev/null || echo \"$it\"; done";
+    \"$it\" \"$out/generator\" \"$out/generator.early\" \"$out/generator.late\" >&2 </dev/null || echo \"$it\"; done; true";
 
 /// The generators that make units for services; of equal names the first counts.
 fn find(tree: &Tree) -> io::Result<Vec<String>> {

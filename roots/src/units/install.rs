@@ -90,6 +90,12 @@ pub enum InstallError {
         /// same names.
         owner: Option<String>,
     },
+    /// A root of that name is installed, and it is of another definition.
+    #[error("the root `{root}` of another definition is on this host")]
+    OtherDefinition {
+        /// The root.
+        root: String,
+    },
     /// A file or directory couldn't be read or written.
     #[error("can't {action} `{}`", path.display())]
     Io {
@@ -133,6 +139,14 @@ impl Installed {
         }
     }
 
+    /// A name is one root's on a host, whatever store and definition it comes from.
+    fn must_be_of(&self, root: &str, cluster: &str) -> Result<(), InstallError> {
+        match &self.cluster {
+            Some(ours) if ours != cluster => Err(InstallError::OtherDefinition { root: root.to_owned() }),
+            _ => Ok(()),
+        }
+    }
+
     fn write(&self, path: &Path) -> Result<(), InstallError> {
         let text = serde_json::to_vec(self).map_err(|error| failed("write", path)(error.into()))?;
         Ok(durable::write_atomic(path, &text, 0o644)?)
@@ -143,7 +157,8 @@ impl Installed {
 /// and that it has no more. Of several at once one waits for the other.
 ///
 /// # Errors
-/// A name is taken by another's file (then nothing was changed), or a file can't be written.
+/// A name is taken by another's file or another definition's root (then nothing was changed), or a file can't be
+/// written.
 pub fn install(directories: &Directories, root: &str, lifted: &Lifted) -> Result<Changes, InstallError> {
     let units = lifted.files.iter().map(|file| (file.name.as_str(), file.text.as_str()));
     let users = lifted.users.iter().map(|record| (record.file.as_str(), record.text.as_str()));
@@ -153,9 +168,10 @@ pub fn install(directories: &Directories, root: &str, lifted: &Lifted) -> Result
 /// What an installation would change; nothing is.
 ///
 /// # Errors
-/// A file can't be read.
+/// A file can't be read, or the root that is installed is another definition's.
 pub fn compare(directories: &Directories, root: &str, lifted: &Lifted) -> Result<Changes, InstallError> {
     let before = Installed::read(&directories.state.join(format!("{root}.json")))?;
+    before.must_be_of(root, &lifted.names.cluster)?;
     let mut changes = Changes::default();
     for file in &lifted.files {
         let unit = unit_of(&file.name);
@@ -256,6 +272,15 @@ fn replace(
     }
     let state = state_in.join(format!("{root}.json"));
     let before = Installed::read(&state)?;
+    // What an installation that was killed was just writing.
+    let units_before = before.units.iter().map(|name| units_in.join(name));
+    let users_before = before.users.iter().map(|name| users_in.join(name));
+    for path in units_before.chain(users_before).chain([state.clone()]).chain(hosts.clone()) {
+        durable::sweep_beside(&path);
+    }
+    if let Some(names) = names {
+        before.must_be_of(root, &names.cluster)?;
+    }
     let files = |texts: &[Text<'_>]| texts.iter().map(|(name, _)| (*name).to_owned()).collect();
     let cluster = names.map(|names| names.cluster.clone());
     let after = Installed { units: files(units), users: files(users), cluster };
@@ -480,6 +505,21 @@ mod tests {
     }
 
     #[test]
+    fn a_root_of_another_definition_is_left_alone() {
+        let (_dir, host) = host();
+        let first = root(&[("a.service", "/a")]);
+        let mut second = root(&[("a.service", "/b")]);
+        second.names.cluster = "another".to_owned();
+        install(&host, "web", &first).unwrap();
+        for refused in [install(&host, "web", &second), compare(&host, "web", &second)] {
+            assert!(matches!(refused.unwrap_err(), InstallError::OtherDefinition { root } if root == "web"));
+        }
+        assert_eq!(install(&host, "web", &first).unwrap(), Changes::default());
+        uninstall(&host, "web").unwrap();
+        install(&host, "web", &second).unwrap();
+    }
+
+    #[test]
     fn no_file_of_anybody_else_is_replaced() {
         let (_dir, host) = host();
         fs::create_dir_all(&host.units).unwrap();
@@ -509,10 +549,13 @@ mod tests {
         let known = Installed { units: names, ..Installed::default() };
         known.write(&host.state.join("web.json")).unwrap();
         fs::write(host.units.join("rootbuild-web-a.service"), "").unwrap();
+        let half = host.units.join(".rootbuild-web-a.service.0123456789abcdef");
+        fs::write(&half, "").unwrap();
         let changes = install(&host, "web", &lifted).unwrap();
         assert!(
             changes.changed.contains("rootbuild-web-a.service")
                 && changes.added.contains("rootbuild-web.target")
         );
+        assert!(!half.exists());
     }
 }

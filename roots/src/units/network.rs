@@ -116,7 +116,9 @@ const START: &str = "mkdir -p /run/rootbuild; exec 9>/run/rootbuild/network.lock
     if ! ip link show dev \"$2\" >/dev/null 2>&1; then \
     taken=$(ip -4 route show root \"$6\"); \
     if test -n \"$taken\"; then echo \"the network $6 is in use on this host ($taken): name another as network in [cluster]\" >&2; exit 1; fi; \
-    ip link add \"$2\" address \"$8\" type bridge; fi; \
+    ip link add \"$2\" address \"$8\" type bridge; \
+    elif test -z \"$(ip -o link show dev \"$2\" type bridge)\"; then \
+    echo \"this host has an interface $2 that is no bridge: rename it\" >&2; exit 1; fi; \
     ip addr replace \"$4/$5\" dev \"$2\"; \
     ip link set dev \"$2\" up; \
     if test \"$(cat /proc/sys/net/bridge/bridge-nf-call-iptables 2>/dev/null)\" = 1 && command -v iptables >/dev/null; then \
@@ -133,7 +135,8 @@ const STOP: &str = "exec 9>/run/rootbuild/network.lock; flock 9; \
     ip netns del \"$1\" 2>/dev/null; \
     ip link del dev \"$3\" 2>/dev/null; \
     ip neigh flush to \"$7\" dev \"$2\" 2>/dev/null; \
-    if test -z \"$(ip -o link show master \"$2\" 2>/dev/null)\"; then \
+    if test -n \"$(ip -o link show dev \"$2\" type bridge 2>/dev/null)\" && \
+    test -z \"$(ip -o link show master \"$2\" 2>/dev/null)\"; then \
     ip link del dev \"$2\" 2>/dev/null; \
     if command -v iptables >/dev/null; then iptables -w -D FORWARD -i \"$2\" -o \"$2\" -j ACCEPT 2>/dev/null; fi; fi";
 

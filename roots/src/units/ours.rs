@@ -37,6 +37,17 @@ pub(super) const HARDENING: [(&str, &str, u32); 13] = [
     ("SystemCallArchitectures", "native", 247),
 ];
 
+/// Services that read the kernel's log where it can be opened. What `ProtectKernelLogs=` shows them instead is a file
+/// that is always at its end, and they read it on and on.
+const KERNEL_LOG_READERS: [&str; 3] = ["rsyslog.service", "syslog-ng.service", "sysklogd.service"];
+
+/// What keeps the kernel's log from those: something that can't be opened.
+const NO_KERNEL_LOG: [(&str, &str); 3] = [
+    ("BindReadOnlyPaths", "-/run/systemd/inaccessible/sock:/proc/kmsg"),
+    ("CapabilityBoundingSet", "~CAP_SYSLOG"),
+    ("SystemCallFilter", "~syslog:EPERM"),
+];
+
 /// Where something else is mounted for services.
 const MOUNTED: [&str; 5] = ["dev", "proc", "run", "sys", "tmp"];
 
@@ -155,6 +166,9 @@ fn execution(
                 set(key, &format!("private:{}", context.request.run.hostname));
             }
             "RestrictNamespaces" if rewritten.enters_uts => set(key, "uts"),
+            "ProtectKernelLogs" if names.iter().flatten().any(|it| KERNEL_LOG_READERS.contains(&&**it)) => {
+                NO_KERNEL_LOG.iter().for_each(|(key, value)| set(key, value));
+            }
             _ => set(key, value),
         }
     }

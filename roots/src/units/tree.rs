@@ -1,6 +1,8 @@
 //! A root as its own processes would see it: every link is followed inside, by us, and nothing is opened
 //! through one.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 
@@ -24,6 +26,8 @@ pub(super) struct Tree {
     top: OwnedFd,
     /// What generators made: directories `early`, `normal` and `late`.
     generated: Option<OwnedFd>,
+    /// What links say, `None` for what is none: the same directories are on the way to nearly everything.
+    links: RefCell<HashMap<String, Option<String>>>,
 }
 
 impl Tree {
@@ -32,7 +36,8 @@ impl Tree {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             rustix::fs::open(path, flags, Mode::empty())
         };
-        Ok(Self { top: open(root)?, generated: generated.map(open).transpose()? })
+        let generated = generated.map(open).transpose()?;
+        Ok(Self { top: open(root)?, generated, links: RefCell::default() })
     }
 
     /// The path that `path` leads to once all links on the way are followed. What isn't there stays as it is.
@@ -66,6 +71,15 @@ impl Tree {
 
     /// What a symbolic link says, if there is one; no other link may be on the way.
     fn read_link(&self, path: &str) -> Option<String> {
+        if let Some(known) = self.links.borrow().get(path) {
+            return known.clone();
+        }
+        let said = self.ask_link(path);
+        self.links.borrow_mut().insert(path.to_owned(), said.clone());
+        said
+    }
+
+    fn ask_link(&self, path: &str) -> Option<String> {
         let file = self.open_as_is(path, OFlags::PATH | OFlags::NOFOLLOW).ok()?;
         if fd::stat(&file).ok()?.kind != FileType::Symlink {
             return None;

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 mod failures;
+mod real;
+mod refused;
 mod running;
 mod support;
 mod upgrade;

@@ -33,10 +33,10 @@ $SIG{TERM} = sub { $stop = 1 };
 until ($stop) { accept(C, S) or next; syswrite(C, "$marker $$\n"); close C; }
 "#;
 
-/// Asks each of some ports every 10 ms until its input ends; then tells what it heard, as JSON.
+/// Asks each of some ports every so often until its input ends; then tells what it heard, as JSON.
 const CLIENT: &str = r#"
 import json, select, socket, sys, time
-ports = [int(port) for port in sys.argv[1:]]
+pause, ports = float(sys.argv[1]), [int(port) for port in sys.argv[2:]]
 heard = {port: {"answers": 0, "lost": [], "said": []} for port in ports}
 print("ready", flush=True)
 while not select.select([sys.stdin], [], [], 0)[0]:
@@ -52,7 +52,7 @@ while not select.select([sys.stdin], [], [], 0)[0]:
                 heard[port]["said"].append(text)
         except OSError as error:
             heard[port]["lost"].append(str(error))
-    time.sleep(max(0, 0.01 - (time.monotonic() - begin)))
+    time.sleep(max(0, pause - (time.monotonic() - begin)))
 print(json.dumps(heard))
 "#;
 
@@ -121,12 +121,21 @@ pub(super) struct Cluster {
 impl Cluster {
     /// Boots a host for a project with a store of its own; `None`, with a line that says so, where that can't be done.
     pub(super) fn boot(test: &str) -> Option<Self> {
+        Self::with(test, Project::with_own_store(), &[])
+    }
+
+    /// The same for a project that is there, and with more directories of this machine's.
+    pub(super) fn with(test: &str, project: Project, shared: &[&Path]) -> Option<Self> {
         if !Path::new("/usr/bin/perl").exists() || !Path::new("/usr/bin/python3").exists() {
             skipped(test, "needs perl and python3");
             return None;
         }
-        let project = Project::with_own_store();
-        let host = TestHost::boot_with(test, &[(project.dir(), project.dir())], &[rootbuild_binary()])?;
+        for dir in shared {
+            fs::create_dir_all(dir).unwrap();
+        }
+        let shared: Vec<(&Path, &Path)> =
+            shared.iter().copied().chain([project.dir()]).map(|it| (it, it)).collect();
+        let host = TestHost::boot_with(test, &shared, &[rootbuild_binary()])?;
         Some(Self { project, host })
     }
 
@@ -211,10 +220,10 @@ impl Cluster {
         json["roots"][0].clone()
     }
 
-    /// Clients of these ports, at work until they are asked what they heard.
-    pub(super) fn clients(&self, ports: &[u16]) -> Clients {
+    /// Clients of these ports, at work every so many seconds until they are asked what they heard.
+    pub(super) fn clients(&self, pause: f64, ports: &[u16]) -> Clients {
         let mut command = self.host.command("python3");
-        command.args(["-c", CLIENT]).args(ports.iter().map(u16::to_string));
+        command.args(["-c", CLIENT, &pause.to_string()]).args(ports.iter().map(u16::to_string));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut ready = [0; 6];
         std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut ready).unwrap();

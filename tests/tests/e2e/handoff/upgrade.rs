@@ -30,7 +30,7 @@ fn services_lose_nothing_while_rootbuild_is_replaced_killed_and_changes_others()
     ]);
     make("one");
     let _ = it.rootbuild(&["up"]).expect(0);
-    let clients = it.clients(&[7001, 7002, 7003]);
+    let clients = it.clients(0.01, &[7001, 7002, 7003]);
 
     // A rootbuild of another time: its store has another format, ours doesn't touch it, or what runs.
     let format = it.project.store().join("format");
