@@ -3,7 +3,7 @@ SHELL := /bin/bash
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 STANDIN := target/standin
 
-.PHONY: demo test lint unit e2e bench fuzz standin install build clean
+.PHONY: demo test test-bazel lint lint-bazel unit e2e bench fuzz standin install build clean
 
 ## Provision the example cluster, and show what came out.
 demo: install
@@ -11,10 +11,18 @@ demo: install
 	tools/demo
 
 ## Every check and every test.
-test: standin lint
+test: standin lint lint-bazel
 	cargo test --workspace
 	/usr/bin/python3 -B -m unittest discover -s playbooks/plugins/tests -t playbooks/plugins
 	/usr/bin/python3 -B -m unittest discover -s tests/standin
+
+## The Bazel rules alone; `make test` has them too.
+test-bazel: install lint-bazel
+	cargo test --workspace --test e2e bazel::
+
+lint-bazel:
+	@tools/install --bazel
+	tools/buildifier
 
 lint:
 	cargo fmt --all --check

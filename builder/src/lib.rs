@@ -1,5 +1,6 @@
 //! From a definition to roots: plan, engine and command line.
 
+pub mod bazel;
 pub mod bug;
 pub mod cli;
 pub mod definition;

@@ -102,6 +102,7 @@ impl<'a> Planner<'a> {
             let layer = match step {
                 Step::Base(below) => match &below.kind {
                     BaseKind::Root(below) => self.standing_on(&step.name(), below)?,
+                    BaseKind::Tree(tree) => self.standing_tree(&step.name(), tree.value),
                     _ => {
                         let dir = &self.definition.dir;
                         let key = base::source(below, &self.definition.path).key()?;
@@ -132,6 +133,19 @@ impl<'a> Planner<'a> {
             certain: top.certain,
             ..PlannedLayer::default()
         })
+    }
+
+    fn standing_tree(&self, step: &str, tree: Digest) -> PlannedLayer {
+        let is_there = self.store.is_some_and(|store| store.has_tree(&tree));
+        let lost = Reason { old: Some(tree.to_string()), ..Reason::new("lost", step) };
+        PlannedLayer {
+            step: step.to_owned(),
+            key: Some(step::tree_key(&tree)),
+            tree: is_there.then_some(tree),
+            reasons: if is_there { Vec::new() } else { vec![lost] },
+            certain: true,
+            ..PlannedLayer::default()
+        }
     }
 
     fn playbook(

@@ -32,9 +32,15 @@ pub struct Holdings<'a> {
 }
 
 /// Asks everybody. `keep`: how many generations of each root can be gone back to; `others`: how many other commands run.
-pub fn holdings<'a>(store: &Store, keep: usize, others: usize) -> std::result::Result<Holdings<'a>, Report> {
+/// `force`: what files elsewhere refer to is let go, and these are removed.
+pub fn holdings<'a>(
+    store: &Store,
+    keep: usize,
+    others: usize,
+    force: bool,
+) -> std::result::Result<Holdings<'a>, Report> {
     let (mut needs, mut items) = publish::old::holdings(store, keep)?;
-    for (more_needs, more_items) in [pins::needs(store)?, working::holdings::holdings(store)?] {
+    for (more_needs, more_items) in [pins::needs(store, force)?, working::holdings::holdings(store)?] {
         needs.extend(more_needs);
         items.extend(more_items);
     }
@@ -102,7 +108,7 @@ fn entries(dir: &Path) -> Result<Vec<std::path::PathBuf>> {
 }
 
 /// Names in the store's directory that crates above the cache know.
-const KNOWN: &[&str] = &["published", "replays", "latest", "generations", "ansible-inputs", "state"];
+const KNOWN: &[&str] = &["published", "replays", "latest", "generations", "ansible-inputs", "state", "bazel"];
 
 /// Checks all of the store.
 pub fn check(store: &Store, quick: bool, telling: &dyn Telling) -> Result<Findings> {
@@ -199,7 +205,7 @@ pub fn sizes(store: &Store) -> Result<BTreeMap<Class, Usage>> {
 /// How many bytes a collection with nothing said would free.
 pub fn collectable(store: &Store) -> std::result::Result<u64, Report> {
     let collection = Collection::look(store);
-    let holdings = holdings(store, KEPT_GENERATIONS, collection.others()?)?;
+    let holdings = holdings(store, KEPT_GENERATIONS, collection.others()?, false)?;
     let policy = Policy::new(None, None);
     let outcome = gc::collect(&collection, &holdings.needs, holdings.items, policy, 0, &())?;
     Ok(outcome.freed().disk + store.unused_links(false)?.bytes)

@@ -153,14 +153,17 @@ impl Store {
 }
 
 /// What pins and living references need, and dead references as items. One that makes no sense is an error: nobody
-/// knows what it is to keep.
-pub fn needs<'a>(store: &Store) -> Result<(Vec<Need>, Vec<Item<'a>>)> {
+/// knows what it is to keep. With `force` living references keep nothing either, and their files are removed.
+pub fn needs<'a>(store: &Store, force: bool) -> Result<(Vec<Need>, Vec<Item<'a>>)> {
     let pins = store.named::<Pin>("pins", true)?.into_iter();
     let mut needs: Vec<Need> =
         pins.map(|(name, pin)| Need { tree: pin.tree, why: format!("pin `{name}`") }).collect();
     let mut items = Vec::new();
     for (name, reference) in store.named::<Reference>("refs", true)? {
-        let Some(why) = reference.is_dead() else {
+        let dead = reference.is_dead();
+        let Some(why) =
+            dead.or_else(|| force.then(|| "nothing may refer to the store from elsewhere".to_owned()))
+        else {
             let why = format!("reference `{}`", reference.path.display());
             needs.push(Need { tree: reference.tree, why });
             continue;
@@ -178,7 +181,12 @@ pub fn needs<'a>(store: &Store) -> Result<(Vec<Need>, Vec<Item<'a>>)> {
             standing: Standing::Useless(why),
             remove: Box::new(move |trash| {
                 // It may have been written anew.
-                let dead = reference.is_dead().is_some();
+                let mut dead = reference.is_dead().is_some();
+                if force && !dead {
+                    // Who believes in the file finds it gone, and asks for the tree again.
+                    fs::remove_file(&reference.path)?;
+                    dead = true;
+                }
                 Ok(dead && fs::rename(&path, trash.join("ref")).is_ok())
             }),
         });
@@ -202,11 +210,17 @@ mod tests {
         store.refer(&reference).unwrap();
         store.refer(&reference).unwrap();
         assert_eq!(store.references().unwrap().len(), 1);
-        assert_eq!(needs(&store).unwrap().0.len(), 1);
+        assert_eq!(needs(&store, false).unwrap().0.len(), 1);
+        let (none, mut items) = needs(&store, true).unwrap();
+        assert!(none.is_empty() && path.exists());
+        assert!((items.remove(0).remove)(dir.path()).unwrap());
+        assert!(!path.exists() && store.references().unwrap().is_empty());
+        fs::write(&path, tree.to_string()).unwrap();
+        store.refer(&reference).unwrap();
         fs::write(&path, "another").unwrap();
         assert_eq!(reference.is_dead(), Some(format!("`{}` names another tree", path.display())));
         fs::remove_file(&path).unwrap();
-        let (needs, items) = needs(&store).unwrap();
+        let (needs, items) = needs(&store, false).unwrap();
         assert!(needs.is_empty());
         assert_eq!(items[0].standing, Standing::Useless(format!("`{}` is gone", path.display())));
     }

@@ -2,11 +2,13 @@
 
 mod bin;
 mod host;
+mod machine;
 mod project;
 mod standin;
 
 pub use bin::{Ran, rootbuild_binary};
 pub use host::TestHost;
+pub use machine::machine_archive;
 pub use project::{Project, shared_store};
 pub use standin::{Standin, source, standin};
 

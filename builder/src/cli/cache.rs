@@ -14,6 +14,7 @@ use rootbuild_cache::usage::Usage;
 use serde_json::json;
 
 use super::{Global, out};
+use crate::bazel::epoch;
 use crate::render::{Report, count};
 use crate::{exit, upkeep};
 
@@ -57,6 +58,10 @@ pub struct GcArguments {
         default_value_t = upkeep::KEPT_GENERATIONS
     )]
     pub keep_generations: usize,
+
+    /// Let go of what files elsewhere refer to as well (outputs of Bazel), and remove these files
+    #[arg(long)]
+    pub force: bool,
 
     /// Only tell what would go
     #[arg(long, env = "ROOTBUILD_DRY_RUN", value_parser = clap::builder::FalseyValueParser::new())]
@@ -103,7 +108,12 @@ fn collect(global: &Global, arguments: &GcArguments) -> Result<u8, Report> {
         };
         Collection::begin(&store, timeout, &waiting, &|| false)?
     };
-    let holdings = upkeep::holdings(&store, arguments.keep_generations, collection.others()?)?;
+    let others = collection.others()?;
+    let holdings = upkeep::holdings(&store, arguments.keep_generations, others, arguments.force)?;
+    if arguments.force && !arguments.dry_run {
+        // Also for references that only Bazel knows of, in a cache of its own say.
+        epoch::renew(&store)?;
+    }
     let total = match policy.max_size {
         Some(_) => upkeep::sizes(&store)?.into_values().sum::<Usage>().disk,
         None => 0,

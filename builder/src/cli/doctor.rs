@@ -108,7 +108,7 @@ impl Needs {
                     needs.debian = true;
                     needs.debian_keyring |= debian.keyring.is_none();
                 }
-                BaseKind::Archive(_) | BaseKind::Root(_) => {}
+                BaseKind::Archive(_) | BaseKind::Root(_) | BaseKind::Tree(_) => {}
             }
         }
         if definition.roots.iter().any(|root| !root.playbooks.is_empty()) {

@@ -1,5 +1,7 @@
 //! The command line: one file per subcommand, which holds its arguments and what it does.
 
+pub mod bazel;
+mod building;
 pub mod cache;
 pub mod completion;
 pub mod doctor;
@@ -140,6 +142,9 @@ pub enum Command {
     Unpin(pin::UnpinArguments),
     /// Tell how large the store is, remove what isn't needed, check that it is whole
     Cache(cache::Arguments),
+    /// Build and use roots for Bazel: what the rules call
+    #[command(hide = true)]
+    Bazel(bazel::Arguments),
     /// Check that this machine has what a provision needs
     Doctor(doctor::Arguments),
     /// Print a completion script for a shell
@@ -248,6 +253,7 @@ impl Cli {
             Command::Pin(arguments) => pin::pin(global, arguments),
             Command::Unpin(arguments) => pin::unpin(global, arguments),
             Command::Cache(arguments) => cache::run(global, arguments),
+            Command::Bazel(arguments) => bazel::run(global, arguments),
             Command::Doctor(arguments) => doctor::run(global, arguments),
             Command::Completion(arguments) => completion::run(global, arguments),
         };

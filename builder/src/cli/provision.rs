@@ -1,25 +1,20 @@
 //! `rootbuild provision`: build roots, as far as they aren't cached, and hand them over.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use rootbuild_cache::{Limit, Store};
-use rootbuild_roots::{Cancel, working};
+use rootbuild_roots::working;
 use serde_json::{Value, json};
 
 use super::forcing::Forcing;
 use super::mirror::Mirroring;
-use super::{Global, events, trace};
-use crate::definition::Definition;
-use crate::engine::{Engine, Options, RootFailure, RootReport, step};
-use crate::event::{EventSink, Fanout};
-use crate::logs::{LogSink, Logs};
+use super::{Global, building, trace};
+use crate::engine::{Options, RootFailure, RootReport, step};
+use crate::generation;
 use crate::render::Report;
-use crate::sinks::{bars::Bars, plain::Plain};
-use crate::{exit, generation, room, signals};
 
 /// Arguments of `rootbuild provision`.
 #[derive(Debug, Args)]
@@ -91,9 +86,6 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
     // Nothing that is found from here on is collected.
     store.begin_lease()?;
     super::owned(&store, &definition, &names)?;
-    let logs = Arc::new(Logs::new(store.dir()));
-    let sink = sinks(global, &names, &logs)?;
-    let cancel = Cancel::new();
     let options = Options {
         jobs: arguments.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from)),
         lock_timeout: arguments.lock_timeout.map(Duration::from_secs),
@@ -105,23 +97,14 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
         mirror: arguments.mirror.mirror.clone(),
         outputs: step::own_outputs().into_iter().chain(global.events.as_deref().and_then(absolute)).collect(),
         launcher: trace::launcher(),
+        hand_over: true,
     };
     let definition = Arc::new(definition);
-    let room = room::Watch::start(&store, &cancel);
-    let engine =
-        Engine::new(Arc::clone(&definition), store.clone(), options, Arc::clone(&sink), logs, cancel.clone());
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Report::failed("can't start the runtime").caused_by(&error))?;
-    // Should anything panic, what runs is stopped before the runtime waits for it.
-    let _stop = StopOnPanic(cancel.clone());
-    let (outcomes, signal) = runtime.block_on(async {
-        let signals = signals::watch(&cancel, &sink);
-        let outcomes = engine.provision(&names).await;
-        (outcomes, signals.received())
-    });
-    runtime.shutdown_background();
+    let ran = building::run(global, &definition, &store, &names, options, |engine| {
+        let names = &names;
+        async move { engine.provision(names).await }
+    })?;
+    let outcomes = &ran.outcome;
     let done: Vec<&RootReport> = outcomes.iter().filter_map(|outcome| outcome.as_ref().ok()).collect();
     let failed: Vec<&RootFailure> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
     let recorded = generation::record(&store, &definition.path, &done);
@@ -129,49 +112,15 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
     if global.json {
         super::out::json(&result(&done, &failed, start.elapsed()))?;
     }
-    if let Some(signal) = signal {
-        return Err(Report::interrupted(signal));
-    }
-    if !failed.is_empty()
-        && let Some(error) = room.ended().or_else(|| room::lacking(&failed))
-    {
-        return Err(room::report(&store, error));
-    }
+    ran.stopped(&store, &failed)?;
     // What failed is told even if it can't be written down.
-    let code = report(&failed, &definition)?;
+    let code = building::report(&failed, &definition)?;
     recorded?;
     Ok(code)
 }
 
-/// Stops what is running when a panic goes by.
-struct StopOnPanic(Cancel);
-
-impl Drop for StopOnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.cancel();
-        }
-    }
-}
-
 fn absolute(path: &Path) -> Option<PathBuf> {
     std::path::absolute(path).ok()
-}
-
-/// Where events go.
-fn sinks(global: &Global, names: &[String], logs: &Arc<Logs>) -> Result<Arc<dyn EventSink>, Report> {
-    let mut sinks: Vec<Box<dyn EventSink>> = vec![Box::new(LogSink(Arc::clone(logs)))];
-    sinks.extend(events::sink(global)?);
-    if !global.quiet {
-        let width = names.iter().map(String::len).max().unwrap_or(0);
-        let verbose = global.verbose > 0;
-        if std::io::stderr().is_terminal() {
-            sinks.push(Box::new(Bars::new(verbose, width)));
-        } else {
-            sinks.push(Box::new(Plain::new(verbose)));
-        }
-    }
-    Ok(Arc::new(Fanout(sinks)))
 }
 
 /// Kept directories that no project's newest generation stands on are let go. What failed keeps its own, for
@@ -230,27 +179,4 @@ fn result(done: &[&RootReport], failed: &[&RootFailure], took: Duration) -> Valu
         object["failed"] = Value::Array(failed);
     }
     object
-}
-
-/// The error to end with, if anything failed. A layer that failed for several roots is told once.
-fn report(failed: &[&RootFailure], definition: &Definition) -> Result<u8, Report> {
-    if failed.is_empty() {
-        return Ok(exit::OK);
-    }
-    let mut reports: Vec<Report> = Vec::new();
-    let mut told: Vec<*const crate::engine::StepError> = Vec::new();
-    for failure in failed {
-        let pointer = Arc::as_ptr(&failure.error);
-        if told.contains(&pointer) {
-            continue;
-        }
-        told.push(pointer);
-        let sharers: Vec<&str> = failed
-            .iter()
-            .filter(|other| Arc::as_ptr(&other.error) == pointer)
-            .map(|other| other.root.as_str())
-            .collect();
-        reports.push(Report::from_failure(failure, &sharers, definition));
-    }
-    Err(Report::several(reports))
 }

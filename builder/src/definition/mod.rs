@@ -163,7 +163,7 @@ impl Definition {
     pub fn parent(&self, root: &Root) -> Option<&Root> {
         match &self.base(&root.base)?.kind {
             BaseKind::Root(parent) => self.root(parent),
-            BaseKind::Rpm(_) | BaseKind::Debian(_) | BaseKind::Archive(_) => None,
+            BaseKind::Rpm(_) | BaseKind::Debian(_) | BaseKind::Archive(_) | BaseKind::Tree(_) => None,
         }
     }
 

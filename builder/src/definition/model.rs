@@ -4,6 +4,7 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rootbuild_cache::Digest;
 use rootbuild_playbooks::run::Services;
 use rootbuild_roots::base::rpm::Bootstrap;
 use rootbuild_roots::checkout::Areas;
@@ -47,7 +48,7 @@ impl Base {
         match &self.kind {
             BaseKind::Rpm(rpm) => rpm.lock.as_ref(),
             BaseKind::Debian(debian) => debian.lock.as_ref(),
-            BaseKind::Archive(_) | BaseKind::Root(_) => None,
+            BaseKind::Archive(_) | BaseKind::Root(_) | BaseKind::Tree(_) => None,
         }
     }
 }
@@ -63,6 +64,8 @@ pub enum BaseKind {
     Archive(ArchiveBase),
     /// `source = "root"`: another root's tree.
     Root(Located<String>),
+    /// `source = "tree"`: a tree that is in the store.
+    Tree(Located<Digest>),
 }
 
 impl BaseKind {
@@ -74,6 +77,7 @@ impl BaseKind {
             Self::Debian(_) => "debian",
             Self::Archive(_) => "archive",
             Self::Root(_) => "root",
+            Self::Tree(_) => "tree",
         }
     }
 }

@@ -27,6 +27,7 @@ const SOURCES: &[(&str, &[&str])] = &[
     ("debian", &["suite", "packages", "lock", "mirror", "components", "variant", "keyring"]),
     ("archive", &["file", "sha256", "unverified", "strip_components", "devices"]),
     ("root", &["root"]),
+    ("tree", &["tree"]),
 ];
 
 /// mmdebstrap's variants that give a root which Ansible can work in.
@@ -239,6 +240,10 @@ impl Parser<'_> {
                 links.base_is_root(&root);
                 BaseKind::Root(root)
             }),
+            Some("tree") => fields
+                .required_string("tree", "\"b3:…\"")
+                .and_then(|tree| validate::tree(&fields, &tree))
+                .map(BaseKind::Tree),
             _ => {
                 if let Some(source) = source {
                     let names = SOURCES.iter().map(|(name, _)| *name);

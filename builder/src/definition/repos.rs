@@ -22,7 +22,7 @@ pub(super) fn complete(roots: &mut [Root], bases: &[Base], definition: &Path) {
                 BaseKind::Debian(debian) => {
                     debian.mirror.iter().filter_map(|mirror| repos::directory(mirror)).collect()
                 }
-                BaseKind::Archive(_) => Vec::new(),
+                BaseKind::Archive(_) | BaseKind::Tree(_) => Vec::new(),
                 BaseKind::Root(below) => {
                     match names.iter().find(|(root, _)| *root == below.value) {
                         Some((_, base)) => name.clone_from(base),

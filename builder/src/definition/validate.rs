@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rootbuild_cache::Digest;
 use rootbuild_playbooks::toolchain::PINNED;
 use rootbuild_roots::base::{archive, repos};
 use rootbuild_roots::checkout::Areas;
@@ -151,6 +152,17 @@ pub(super) fn sha256(fields: &Fields<'_, '_>, key: &str, digest: &Located<String
         );
     }
     Located { value: digest.value.to_ascii_lowercase(), span: digest.span }
+}
+
+/// Reads a tree's digest.
+pub(super) fn tree(fields: &Fields<'_, '_>, tree: &Located<String>) -> Option<Located<Digest>> {
+    let Ok(value) = tree.value.parse() else {
+        let message = format!("`tree` in `{}` isn't the digest of a tree", fields.title);
+        let hint = "it is `b3:` and 64 hexadecimal digits, as `rootbuild show` prints it";
+        fields.problem(tree.span, message, Some(hint.to_owned()));
+        return None;
+    };
+    Some(Located { value, span: tree.span })
 }
 
 /// Checks that an archive's bytes are named, or that somebody signs off that they aren't.

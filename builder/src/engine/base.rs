@@ -14,7 +14,7 @@ use crate::definition::{self, Base, BaseKind, Definition, Located};
 /// What builds `base`, which `definition` (a file) defines.
 ///
 /// # Panics
-/// When `base` is of source `root`: that is another root's tree, which nobody builds twice.
+/// When `base` is of source `root` or `tree`: that is a tree which is there, and nobody builds.
 #[must_use]
 pub fn source(base: &Base, definition: &Path) -> Box<dyn BaseSource> {
     match &base.kind {
@@ -30,6 +30,7 @@ pub fn source(base: &Base, definition: &Path) -> Box<dyn BaseSource> {
             keyed: Keyed::default(),
         }),
         BaseKind::Root(root) => unreachable!("base `{}` is the tree of root `{}`", base.name, root.value),
+        BaseKind::Tree(tree) => unreachable!("base `{}` is the tree `{}`", base.name, tree.value),
     }
 }
 
@@ -112,7 +113,7 @@ impl Lockable {
         match &base.kind {
             BaseKind::Rpm(rpm) => Some(Self::Rpm(self::rpm(base, rpm, definition))),
             BaseKind::Debian(debian) => Some(Self::Debian(self::debian(base, debian, definition))),
-            BaseKind::Archive(_) | BaseKind::Root(_) => None,
+            BaseKind::Archive(_) | BaseKind::Root(_) | BaseKind::Tree(_) => None,
         }
     }
 

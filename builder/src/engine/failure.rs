@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rootbuild_cache::Digest;
 use rootbuild_playbooks::inputs::InputsError;
 use rootbuild_playbooks::run::RunError;
 use rootbuild_playbooks::toolchain::ToolchainError;
@@ -50,6 +51,9 @@ pub enum StepError {
     /// The root that this one stands on couldn't be made.
     #[error("it stands on root `{0}`, which failed")]
     Dependency(String),
+    /// The tree that the root is to stand on isn't in the store.
+    #[error("the base's tree `{0}` isn't in the store")]
+    LostBase(Digest),
     /// Cancelled by a signal.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
@@ -117,6 +121,7 @@ impl StepError {
             Self::OfflineToolchain(_) => {
                 Some("provision once without `--offline`: that installs it for all projects".to_owned())
             }
+            Self::LostBase(_) => Some("build what gave it again".to_owned()),
             Self::Differs(differs) => Some(format!(
                 "a playbook that doesn't come out the same each time (times, random numbers) is one reason; \
                  `--rebuild {}` builds the layer whole and keeps that",

@@ -66,6 +66,8 @@ pub struct Options {
     pub outputs: Vec<PathBuf>,
     /// This program, so that it can trace what Ansible reads.
     pub launcher: Option<Launcher>,
+    /// Whether what is built is to be handed over, so that checking it out may begin early.
+    pub hand_over: bool,
 }
 
 /// A layer of a root that was provisioned.
@@ -190,6 +192,28 @@ impl Engine {
         outcomes.into_iter().flatten().collect()
     }
 
+    /// Builds one root, and hands nothing over: its layers, from the base up.
+    pub async fn build(self: &Arc<Self>, name: &str) -> Result<Arc<Vec<LayerReport>>, RootFailure> {
+        let start = Instant::now();
+        self.sink.event(&Event::Started { roots: vec![name.to_owned()] });
+        let outcome = self.layers(name).await.inspect_err(|failure| self.failed(failure));
+        if let Some(reader) = self.reader.get() {
+            reader.save();
+        }
+        self.sink.event(&Event::Finished { seconds: start.elapsed().as_secs_f64() });
+        outcome
+    }
+
+    fn failed(&self, failure: &RootFailure) {
+        self.sink.event(&Event::RootFailed {
+            root: failure.root.clone(),
+            step: failure.step.clone(),
+            message: failure.error.to_string(),
+            stopped: failure.error.is_cancelled(),
+            log: failure.log.clone(),
+        });
+    }
+
     /// One root: its layers, then the hand-over.
     async fn root(self: &Arc<Self>, name: &str) -> Result<RootReport, RootFailure> {
         let start = Instant::now();
@@ -219,13 +243,7 @@ impl Engine {
                 })
             }
             Err(failure) => {
-                self.sink.event(&Event::RootFailed {
-                    root: name.to_owned(),
-                    step: failure.step.clone(),
-                    message: failure.error.to_string(),
-                    stopped: failure.error.is_cancelled(),
-                    log: failure.log.clone(),
-                });
+                self.failed(&failure);
                 Err(failure)
             }
         }
@@ -259,6 +277,9 @@ impl Engine {
     /// Begins to check out what the next tree of a root will differ little from: what stands, or else
     /// what its playbook begins with.
     fn prepare_checkout(&self, name: &str, parent: Digest) {
+        if !self.options.hand_over {
+            return;
+        }
         let near = publish::current(&self.store, name).ok().flatten().map_or(parent, |it| it.tree);
         let private = self.definition.root(name).and_then(|root| root.private.as_ref());
         let mut prepared = self.prepared();
@@ -271,7 +292,8 @@ impl Engine {
 
     /// Begins to check out what a root without playbooks will be, while that becomes durable.
     fn prepare_tree(&self, name: &str, tree: &Tree) {
-        let Some(root) = self.definition.root(name).filter(|root| root.playbooks.is_empty()) else { return };
+        let root = self.definition.root(name).filter(|root| root.playbooks.is_empty());
+        let Some(root) = root.filter(|_| self.options.hand_over) else { return };
         let current = publish::current(&self.store, name).ok().flatten();
         if current.is_none_or(|current| current.tree != tree.digest())
             && let Some(begun) = publish::prepare_tree(&self.store, name, tree, root.private.as_ref())
@@ -309,6 +331,7 @@ impl Engine {
             let layer = match step {
                 Step::Base(base) => match &base.kind {
                     BaseKind::Root(below) => self.standing_on(name, below).await,
+                    BaseKind::Tree(tree) => self.standing_tree(base, tree.value),
                     _ => self.base_layer(root, base, index).await,
                 },
                 Step::Playbook(playbook) => self.playbook_layer(root, playbook, index, &layers).await,
@@ -342,6 +365,32 @@ impl Engine {
             Err(failure) if failure.error.is_cancelled() => Err(failure.error),
             Err(_) => Err(Arc::new(StepError::Dependency(below.to_owned()))),
         }
+    }
+
+    /// The layer of a root that stands on a tree which is there.
+    fn standing_tree(&self, base: &Base, tree: Digest) -> Result<LayerReport, Arc<StepError>> {
+        if !self.store.has_tree(&tree) {
+            return Err(Arc::new(StepError::LostBase(tree)));
+        }
+        let record = Record {
+            tree,
+            inputs: Vec::new(),
+            seconds: 0.0,
+            created: jiff::Timestamp::now().to_string(),
+            facts: serde_json::json!({}),
+        };
+        Ok(LayerReport {
+            step: format!("base:{}", base.name),
+            status: LayerStatus::Cached,
+            key: step::tree_key(&tree),
+            record: Arc::new(record),
+            verified: false,
+            reasons: Vec::new(),
+            made_for: None,
+            tasks_run: 0,
+            tasks_replayed: 0,
+            seconds: 0.0,
+        })
     }
 
     fn failure(&self, root: &str, step: Option<String>, error: impl Into<Arc<StepError>>) -> RootFailure {

@@ -82,6 +82,7 @@ pub fn of_base(base: &Base, dir: &Path) -> Vec<Part> {
             parts.push(option("devices", Some(archive.devices.to_string())));
         }
         BaseKind::Root(root) => parts.push(option("root", Some(root.value.clone()))),
+        BaseKind::Tree(tree) => parts.push(option("tree", Some(tree.value.to_string()))),
     }
     parts.extend(files_of_base(base).into_iter().map(|path| {
         let small = fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() <= MOST);
@@ -99,7 +100,7 @@ pub fn files_of_base(base: &Base) -> Vec<&Path> {
         BaseKind::Debian(debian) => {
             debian.keyring.iter().chain(&debian.lock).map(|path| &path.value).collect()
         }
-        BaseKind::Archive(_) | BaseKind::Root(_) => Vec::new(),
+        BaseKind::Archive(_) | BaseKind::Root(_) | BaseKind::Tree(_) => Vec::new(),
     };
     paths.into_iter().map(PathBuf::as_path).collect()
 }
@@ -110,7 +111,7 @@ pub fn source_of_base(base: &Base, dir: &Path) -> Option<String> {
     match &base.kind {
         BaseKind::Archive(archive) => Some(name(&archive.file.value, dir)),
         BaseKind::Debian(debian) => debian.keyring.as_ref().map(|path| name(&path.value, dir)),
-        BaseKind::Rpm(_) | BaseKind::Root(_) => None,
+        BaseKind::Rpm(_) | BaseKind::Root(_) | BaseKind::Tree(_) => None,
     }
 }
 

@@ -12,6 +12,9 @@ use crate::definition::{Ansible, Base, BaseKind, Definition, Playbook, Root};
 /// The version of how keys are made; raised when the fields of a key change.
 const KEY_VERSION: u64 = 2;
 
+/// The version of [`tree_key`].
+const KEY_VERSION_OF_TREES: u32 = 1;
+
 /// One step of a root: what its layer is made by.
 #[derive(Debug, Clone, Copy)]
 pub enum Step<'a> {
@@ -123,6 +126,19 @@ impl<'a> PlaybookStep<'a> {
     }
 }
 
+/// The key of a base that is a tree of the store: all that it is made from.
+#[must_use]
+pub fn tree_key(tree: &Digest) -> LayerKey {
+    LayerKey(KeyHasher::new("tree", KEY_VERSION_OF_TREES).digest("tree", tree).finish())
+}
+
+/// What decides whether equal definitions give equal layers, whichever rootbuild builds them: as long as it stays, nothing
+/// need be built again.
+#[must_use]
+pub fn semantics() -> String {
+    format!("{KEY_VERSION}.{STEP_VERSION}")
+}
+
 /// The Ansible project of a definition, as the playbooks crate wants it. What only rootbuild reads (the
 /// definition, the files of bases, the store) or writes (`outputs`) isn't input of any playbook, even if it
 /// lies in the project.
@@ -139,7 +155,7 @@ pub fn project(definition: &Definition, ansible: &Ansible, store_dir: &Path, out
                 exclude.extend(debian.keyring.iter().chain(&debian.lock).map(|path| path.value.clone()));
             }
             BaseKind::Archive(archive) => exclude.push(archive.file.value.clone()),
-            BaseKind::Root(_) => {}
+            BaseKind::Root(_) | BaseKind::Tree(_) => {}
         }
     }
     Project {

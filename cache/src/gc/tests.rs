@@ -48,7 +48,7 @@ fn age_records(store: &Store, days: u64) {
 }
 
 fn run(store: &Store, collection: &Collection, policy: Policy, total: u64) -> Outcome {
-    let (needs, mut items) = pins::needs(store).unwrap();
+    let (needs, mut items) = pins::needs(store, false).unwrap();
     items.extend(record_items(store, &Layers::new()).unwrap());
     collect(collection, &needs, items, policy, total, &()).unwrap()
 }
@@ -98,7 +98,7 @@ fn nothing_is_collected_while_a_pin_or_a_reference_makes_no_sense() {
         let tree = put(&store, &BTreeSet::from([1]));
         store.pin("it", &Pin { tree, what: String::new(), created: String::new() }).unwrap();
         fs::write(store.dir().join(name), "{\"tree\": ").unwrap();
-        let told = pins::needs(&store).err().unwrap().to_string();
+        let told = pins::needs(&store, false).err().unwrap().to_string();
         assert!(told.contains(name) && told.contains("the store is damaged"), "{told}");
     }
 }
@@ -225,7 +225,7 @@ fn nothing_is_collected_where_a_tree_that_stays_cannot_be_read() {
     let store = Store::open(&dir.path().join("store")).unwrap();
     let path = crate::objects::by_digest(&store.dir().join("trees"), &tree);
     fs::write(&path, "damaged").unwrap();
-    let (needs, items) = pins::needs(&store).unwrap();
+    let (needs, items) = pins::needs(&store, false).unwrap();
     let collected = collect(&begin(&store), &needs, items, Policy::new(None, None), 0, &());
     assert!(matches!(collected, Err(crate::Error::Damaged { .. })));
     assert_eq!(there(&store, "objects").len(), 2);

@@ -4,6 +4,7 @@
 mod ansible;
 mod archive;
 mod bad_input;
+mod bazel;
 mod bootstrap;
 mod caching;
 mod changes;
