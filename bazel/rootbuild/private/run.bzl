@@ -22,7 +22,9 @@ def _executable(ctx, verb, script):
     tool = _quoted(toolchain.path or toolchain.tool.short_path)
     if toolchain.store:
         tool += " --store " + _quoted(toolchain.store)
-    out = ctx.actions.declare_file(ctx.label.name + ".sh")
+
+    # A script of the same name as its test is usual.
+    out = ctx.actions.declare_file(ctx.label.name + ".launch.sh")
     ctx.actions.write(out, _SCRIPT.format(
         workspace = ctx.workspace_name,
         tool = tool,

@@ -27,6 +27,7 @@ pub mod rollback;
 pub mod sbom;
 pub mod shell;
 pub mod show;
+mod srcs;
 pub mod status;
 pub mod trace;
 pub mod units;

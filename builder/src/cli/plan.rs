@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
 
 use super::forcing::Forcing;
-use super::{Global, out, reasons};
+use super::{Global, out, reasons, srcs};
 use crate::engine::lookup::Reason;
 use crate::exit;
 use crate::plan::{PlannedLayer, PlannedRoot, Planner};
@@ -28,6 +29,14 @@ pub struct Arguments {
     #[arg(long, env = "ROOTBUILD_DETAILED_EXITCODE", value_parser = clap::builder::FalseyValueParser::new())]
     pub detailed_exitcode: bool,
 
+    /// Print instead which files roots read, by what is known of them, as `srcs` of the Bazel rules
+    #[arg(long)]
+    pub bazel: bool,
+
+    /// With --bazel: end with exit code 5 where RECIPE, an output of the rule, doesn't declare all of them
+    #[arg(long, value_name = "RECIPE", requires = "bazel")]
+    pub check: Option<PathBuf>,
+
     /// What would be built whatever is known of it.
     #[command(flatten)]
     pub forcing: Forcing,
@@ -42,6 +51,12 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
     let mut plans = Vec::new();
     for root in super::asked_for(&definition, &arguments.roots)? {
         plans.push(planner.plan(&root.name).map_err(|error| Report::from_step(&root.name, None, &error))?);
+    }
+    if let Some(recipe) = &arguments.check {
+        return srcs::check(global, &definition, &plans, recipe);
+    }
+    if arguments.bazel {
+        return srcs::print(global, &definition, &plans);
     }
     let work = Work::of(&plans);
     if global.json {

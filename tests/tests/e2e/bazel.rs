@@ -202,6 +202,39 @@ fn provision_once() {
     let _ = project.rootbuild(&["provision", "-q"]).expect(0);
 }
 
+#[test]
+fn the_srcs_that_a_root_reads_are_printed_and_a_build_file_that_lacks_one_is_told() {
+    let test = "the_srcs_that_a_root_reads_are_printed_and_a_build_file_that_lacks_one_is_told";
+    let Some(workspace) = Workspace::new(test) else { return };
+    let it = &workspace;
+    let definition = "[base.host]\nsource = \"archive\"\nfile = \"../base.tar\"\nunverified = true\n\
+                      [ansible]\ncore = \"2.19.14\"\n[root.web]\nbase = \"host\"\nplaybooks = [\"site.yml\"]\n\
+                      vars = { port = 8000 }\n";
+    fs::write(it.dir().join("app/rootbuild.toml"), definition).expect("writable");
+    fs::write(it.dir().join("app/motd.txt"), "here\n").expect("writable");
+    fs::write(it.dir().join("app/roles/web/templates/unused.j2"), "").expect("writable");
+    let definition = it.dir().join("app/rootbuild.toml");
+    let plan = |more: &[&str]| {
+        let mut plan = it.project.command(&["plan", "--bazel", "-f"]);
+        Ran::new(&plan.arg(&definition).args(more).output().expect("rootbuild runs"))
+    };
+    let _ = plan(&[]).expect(1).says(&["site.yml", "rootbuild provision"]);
+    let mut provision = it.project.command(&["provision", "-q", "-f"]);
+    let _ = Ran::new(&provision.arg(&definition).output().expect("rootbuild runs")).expect(0);
+    let printed = plan(&[]).expect(0).stdout;
+    let files = ["motd.txt", "roles/web/tasks/main.yml", "roles/web/templates/web.conf.j2", "site.yml"];
+    let lines: String = files.iter().map(|file| format!("    \"{file}\",\n")).collect();
+    assert_eq!(printed, format!("# web\nsrcs = [\n{lines}],\n"));
+    let recipe = || {
+        let _ = it.run(&["build", "//app:web", "--output_groups=recipe"]);
+        it.dir().join("bazel-bin/app/web.recipe").to_string_lossy().into_owned()
+    };
+    let _ = plan(&["--check", &recipe()]).expect(0);
+    it.edit("app/BUILD.bazel", "glob([\"roles/**\"])", "glob([\"roles/*/tasks/**\"])");
+    let lacking = plan(&["--check", &recipe()]).expect(5).stdout;
+    assert_eq!(lacking, "//app:web: `app/roles/web/templates/web.conf.j2` isn't declared\n");
+}
+
 const NOTHING: [&str; 0] = [];
 
 #[test]

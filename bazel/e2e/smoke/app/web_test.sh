@@ -1,3 +1,4 @@
+# With what the small base has.
 set -eu
-grep -qx 'made by Bazel' /etc/motd
-grep -qx 'port 8000' /etc/web.conf
+[ "$(cat /etc/motd)" = 'made by Bazel' ]
+[ "$(cat /etc/web.conf)" = 'port 8000' ]
