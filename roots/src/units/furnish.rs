@@ -10,29 +10,26 @@ use super::paths;
 /// Where the host keeps what it tells each root.
 const FILES: &str = "/run/rootbuild/files";
 
-/// The commands that follow the mount of a root, in this order.
-pub(super) fn commands(request: &Request<'_>) -> Vec<String> {
+/// What the mount of a root is told of what it gets, as arguments of [`TELL`] and [`NAME`].
+pub(super) fn arguments(request: &Request<'_>) -> String {
     let root = request.name;
-    let fixed = paths::fixed(root);
     let machine = Digest::of(format!("machine-id of rootbuild's root {root}").as_bytes()).hex();
     let asks = if request.run.address.is_none() || request.cluster.outgoing { "yes" } else { "no" };
-    let arguments = [
-        fixed.as_str(),
-        &format!("{FILES}/{root}"),
-        &request.run.hostname,
-        &machine[..32],
-        &request.cluster.id,
-        asks,
-    ];
-    let mut commands = vec![shell(TELL, &arguments)];
-    if request.host.systemd < 258 {
-        commands.push(shell(NAME, &[&format!("{fixed}{}", exec::UTS), &request.run.hostname]));
-    }
-    let state = state_of(request);
-    for path in &request.run.state {
-        commands.push(shell(VOLUME, &[&fixed, path, &state, &volume(path)]));
-    }
-    commands
+    let files = format!("{FILES}/{root}");
+    let arguments = [&files, &request.run.hostname, &machine[..32], &request.cluster.id, asks];
+    arguments.map(argument).join(" ")
+}
+
+/// The command that gives a root its hostname, where systemd doesn't.
+pub(super) fn name(request: &Request<'_>) -> String {
+    if request.host.systemd < 258 { NAME.replace("$uts", exec::UTS) } else { String::new() }
+}
+
+/// The commands that mount the volumes of a root.
+pub(super) fn volumes(request: &Request<'_>) -> Vec<String> {
+    let (fixed, state) = (paths::fixed(request.name), state_of(request));
+    let of = |path: &String| shell(VOLUME, &[&fixed, path, &state, &volume(path)]);
+    request.run.state.iter().map(of).collect()
 }
 
 /// What takes away the files.
@@ -68,29 +65,27 @@ fn shell(text: &str, arguments: &[&str]) -> String {
     format!("/bin/sh -ec '{}' sh {}", script(text), arguments.join(" "))
 }
 
-/// `$1` the root's mount, `$2` the host's directory for it, `$3` the root's hostname, `$4` its machine id, `$5` its
-/// cluster, `$6` whether it can ask the host's name servers. What is a link in the root stays as it is: following it
-/// would lead to the host's files.
-const TELL: &str = "test -d \"$1/etc\" && ! test -L \"$1/etc\" || exit 0; \
-    mkdir -p -- \"$2\"; \
-    printf \"%s\\\\n\" \"$3\" > \"$2/hostname\"; \
-    printf \"%s\\\\n\" \"$4\" > \"$2/machine-id\"; \
-    : > \"$2/resolv.conf\"; \
-    if test \"$6\" = yes; then for from in /run/systemd/resolve/resolv.conf /etc/resolv.conf; do \
-    if test -s \"$from\"; then cat \"$from\" > \"$2/resolv.conf\"; break; fi; done; fi; \
+/// Writes the files and tells, as lines of an `fstab`, what is to be mounted in the root at `$at`: `$1` the host's
+/// directory for it, `$2` the root's hostname, `$3` its machine id, `$4` its cluster, `$5` whether it can ask the
+/// host's name servers. What is a link in the root stays as it is: following it would lead to the host's files.
+pub(super) const TELL: &str = "if test -d \"$at/etc\" && ! test -L \"$at/etc\"; then \
+    printf \"%s\\\\n\" \"$2\" > \"$1/hostname\"; \
+    printf \"%s\\\\n\" \"$3\" > \"$1/machine-id\"; \
+    : > \"$1/resolv.conf\"; \
+    if test \"$5\" = yes; then for from in /run/systemd/resolve/resolv.conf /etc/resolv.conf; do \
+    if test -s \"$from\"; then cat \"$from\" > \"$1/resolv.conf\"; break; fi; done; fi; \
     show() { \
-    if test -L \"$2\"; then return; fi; \
-    if ! test -e \"$2\"; then : > \"$2\"; fi; \
-    mount --bind -- \"$1\" \"$2\"; mount -o remount,bind,ro -- \"$2\"; }; \
-    for name in hostname machine-id resolv.conf; do show \"$2/$name\" \"$1/etc/$name\"; done; \
+    if test -L \"$at/etc/$2\"; then return; fi; \
+    if ! test -e \"$at/etc/$2\"; then : > \"$at/etc/$2\"; fi; \
+    echo \"$1 $at/etc/$2 none bind,ro 0 0\"; }; \
+    for name in hostname machine-id resolv.conf; do show \"$1/$name\" \"$name\"; done; \
     for from in /run/rootbuild/installed /var/lib/rootbuild-units; do \
-    if test -f \"$from/clusters/$5.hosts\"; then show \"$from/clusters/$5.hosts\" \"$1/etc/hosts\"; break; fi; done";
+    if test -f \"$from/clusters/$4.hosts\"; then show \"$from/clusters/$4.hosts\" hosts; break; fi; done; fi";
 
-/// `$1` a file on which a namespace is mounted that has the hostname `$2`. In a container `/proc/sys` can't be written,
-/// and a small host may have no `hostname`; services start in any case.
-const NAME: &str = ": > \"$1\"; unshare --uts=\"$1\" -- true; \
-    nsenter --uts=\"$1\" -- hostname \"$2\" 2>/dev/null || \
-    printf %s \"$2\" | nsenter --uts=\"$1\" -- tee /proc/sys/kernel/hostname >/dev/null || \
+/// A namespace that has the hostname `$2` is mounted on a file of the root at `$at`. In a container `/proc/sys` can't be written, and a small host may have no `hostname`; services start in
+/// any case.
+const NAME: &str = "; : > \"$at$uts\"; unshare --uts=\"$at$uts\" -- hostname \"$2\" 2>/dev/null || \
+    printf %s \"$2\" | nsenter --uts=\"$at$uts\" -- tee /proc/sys/kernel/hostname >/dev/null || \
     echo \"the hostname $2 can not be set\" >&2";
 
 /// `$1` the root's mount, `$2` the directory in it, `$3` where its volumes are, `$4` the volume's name. A volume is

@@ -216,15 +216,17 @@ pub(super) fn root_service(context: &Context<'_>, directories: &[String]) -> Str
     set("Service", "RemainAfterExit", "yes");
     set("Service", "Slice", &slice(root));
     let overlay = match context.request.run.writable {
-        Writable::Checkout => String::new(),
-        Writable::Overlay => format!(" {}", argument(&furnish::overlay_of(context.request))),
+        Writable::Checkout => argument(""),
+        Writable::Overlay => argument(&furnish::overlay_of(context.request)),
     };
+    let told = furnish::arguments(context.request);
+    let mount = [MOUNT, TABLE, furnish::TELL, MOUNT_ALL, &furnish::name(context.request)].concat();
     set(
         "Service",
         "ExecStart",
-        &format!("/bin/sh -ec '{}' sh {link} {fixed} {root}{overlay}", script(MOUNT)),
+        &format!("/bin/sh -ec '{}' sh {link} {fixed} {root} {overlay} {told}", script(&mount)),
     );
-    for command in furnish::commands(context.request) {
+    for command in furnish::volumes(context.request) {
         set("Service", "ExecStart", &command);
     }
     let tmpfiles = format!("-systemd-tmpfiles --root={fixed} --create");
@@ -236,17 +238,16 @@ pub(super) fn root_service(context: &Context<'_>, directories: &[String]) -> Str
         }
         set("Service", "ExecStart", &format!("{tmpfiles} -"));
     }
-    set("Service", "ExecStopPost", &format!("-/bin/sh -c '{}' sh {fixed}{overlay}", script(UNMOUNT)));
+    set("Service", "ExecStopPost", &format!("-/bin/sh -c '{}' sh {fixed} {overlay}", script(UNMOUNT)));
     set("Service", "ExecStopPost", &format!("-{}", furnish::forget(root)));
     writer.finish(&format!("Mounts the root `{root}` where its services find it."))
 }
 
 /// The checkout is mounted alone: what is mounted in it later must not show in the store. A root whose `/run`
-/// or `/tmp` is a link would have the host's mounted over.
+/// or `/tmp` is a link would have the host's mounted over. Each program costs milliseconds, and all roots start at once.
 const MOUNT: &str = "tree=$(readlink -e -- \"$1\"); \
     for name in run tmp; do test -d \"$tree/$name\" && ! test -L \"$tree/$name\"; done; \
-    mkdir -p -- \"$2\"; \
-    while mountpoint -q -- \"$2\"; do umount -R -l -- \"$2\"; done; \
+    if test -d \"$2\"; then while mountpoint -q -- \"$2\"; do umount -R -l -- \"$2\"; done; else mkdir -p -- \"$2\"; fi; \
     if test -n \"$4\"; then \
     rm -rf -- \"$4\"; mkdir -p -- \"$4/upper\" \"$4/work\"; \
     chmod --reference=\"$tree\" -- \"$4/upper\"; chown --reference=\"$tree\" -- \"$4/upper\"; \
@@ -254,9 +255,12 @@ const MOUNT: &str = "tree=$(readlink -e -- \"$1\"); \
     mount -t overlay -o \"lowerdir=.,upperdir=$4/upper,workdir=$4/work,index=off,metacopy=off\" -- \"rootbuild:$3@${tree##*/}\" \"$2\"; \
     mount --make-private -- \"$2\"; cd /; \
     else mount --bind --make-private -- \"$tree\" \"$2\"; fi; \
-    mount -t tmpfs -o mode=755,nosuid,nodev -- \"rootbuild:$3@${tree##*/}\" \"$2/run\"; \
-    mount -t tmpfs -o mode=1777,nosuid,nodev -- \"rootbuild:$3\" \"$2/tmp\"; \
-    mkdir -m 1777 -- \"$2/run/lock\"";
+    at=$2; root=$3; shift 4; ";
+
+/// What is mounted in it, in one go, from a table: `mount` wants a file.
+const TABLE: &str = "test -d \"$1\" || mkdir -p -- \"$1\"; { echo \"rootbuild:$root@${tree##*/} $at/run tmpfs mode=755,nosuid,nodev 0 0\"; \
+    echo \"rootbuild:$root $at/tmp tmpfs mode=1777,nosuid,nodev 0 0\"; ";
+const MOUNT_ALL: &str = "; } > \"$1/table\"; mount -a -T \"$1/table\"; mkdir -m 1777 -- \"$at/run/lock\"";
 
 const UNMOUNT: &str = "while mountpoint -q -- \"$1\"; do umount -R -l -- \"$1\" || exit; done; \
     if test -n \"$2\"; then rm -rf -- \"$2\"; fi";

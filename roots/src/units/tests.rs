@@ -341,7 +341,7 @@ fn linked_roots_get_what_they_share_read_only() {
     assert!(drop_in.contains("ReadOnlyPaths=-+/usr\nReadWritePaths=-+/usr/local\n"), "{drop_in}");
     assert!(!drop_in.contains("ProtectHostname") && !drop_in.contains("PrivateDevices"), "{drop_in}");
     let mount = lifted.text("root.service");
-    assert!(mount.contains(" sh \"/my store/50%%/roots/web\" /run/rootbuild/roots/web web\n"), "{mount}");
+    assert!(mount.contains(" sh \"/my store/50%%/roots/web\" /run/rootbuild/roots/web web \"\" "), "{mount}");
     assert!(
         mount.contains("tree=$$(readlink -e -- \"$$1\")")
             && mount.contains("RequiresMountsFor=\"/my store/50%%/roots\"\n")
