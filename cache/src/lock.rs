@@ -231,16 +231,19 @@ impl Store {
                 return Err(Error::Cancelled { what: name.to_owned() });
             }
             let waited = start.elapsed();
-            let holder = holder(&path);
-            // Who has only just locked may not have signed yet.
-            let known = holder.pid != 0 || waited >= UNSIGNED;
-            if known && timeout.is_some_and(|timeout| waited >= timeout) {
-                let waited_seconds = waited.as_secs();
-                return Err(Error::LockTimeout { what: name.to_owned(), holder, waited_seconds });
-            }
-            if known && !told {
-                waiting(&holder);
-                told = true;
+            let expired = timeout.is_some_and(|timeout| waited >= timeout);
+            if expired || !told {
+                let holder = holder(&path);
+                // Who has only just locked may not have signed yet.
+                let known = holder.pid != 0 || waited >= UNSIGNED;
+                if known && expired {
+                    let waited_seconds = waited.as_secs();
+                    return Err(Error::LockTimeout { what: name.to_owned(), holder, waited_seconds });
+                }
+                if known {
+                    waiting(&holder);
+                    told = true;
+                }
             }
             let left = timeout.map_or(sleep, |timeout| timeout.saturating_sub(waited));
             thread::sleep(sleep.min(left).max(Duration::from_millis(1)));

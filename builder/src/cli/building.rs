@@ -1,6 +1,5 @@
 //! What every command that builds does around the engine: who is told, what a signal does, what failed.
 
-use std::io::IsTerminal;
 use std::sync::Arc;
 
 use rootbuild_cache::Store;
@@ -9,10 +8,8 @@ use rootbuild_roots::Cancel;
 use super::{Global, events};
 use crate::definition::Definition;
 use crate::engine::{Engine, Options, RootFailure, StepError};
-use crate::event::{EventSink, Fanout};
 use crate::logs::{LogSink, Logs};
 use crate::render::Report;
-use crate::sinks::{bars::Bars, plain::Plain};
 use crate::{exit, room, signals};
 
 /// What came of it.
@@ -49,7 +46,8 @@ pub(super) fn run<T, F: Future<Output = T>>(
     work: impl FnOnce(Arc<Engine>) -> F,
 ) -> Result<Ran<T>, Report> {
     let logs = Arc::new(Logs::new(store.dir()));
-    let sink = sinks(global, names, &logs)?;
+    let shown: Vec<&str> = names.iter().map(String::as_str).collect();
+    let sink = events::sinks(global, &shown, vec![Box::new(LogSink(Arc::clone(&logs)))])?;
     let cancel = Cancel::new();
     let room = room::Watch::start(store, &cancel);
     let engine =
@@ -78,22 +76,6 @@ impl Drop for StopOnPanic {
             self.0.cancel();
         }
     }
-}
-
-/// Where events go.
-fn sinks(global: &Global, names: &[String], logs: &Arc<Logs>) -> Result<Arc<dyn EventSink>, Report> {
-    let mut sinks: Vec<Box<dyn EventSink>> = vec![Box::new(LogSink(Arc::clone(logs)))];
-    sinks.extend(events::sink(global)?);
-    if !global.quiet {
-        let width = names.iter().map(String::len).max().unwrap_or(0);
-        let verbose = global.verbose > 0;
-        if std::io::stderr().is_terminal() {
-            sinks.push(Box::new(Bars::new(verbose, width)));
-        } else {
-            sinks.push(Box::new(Plain::new(verbose)));
-        }
-    }
-    Ok(Arc::new(Fanout(sinks)))
 }
 
 /// The error to end with, if anything failed. A layer that failed for several roots is told once.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::handing::{self, Patience, Project};
-use super::{Global, out};
+use super::{Global, events, out};
 use crate::event::Event;
 use crate::exit;
 use crate::render::Report;
@@ -33,7 +33,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
     let project = Project::open(global, "rootbuild down")?;
     let asked = super::asked_for(&project.definition, &arguments.roots)?;
     let names: Vec<&str> = asked.iter().map(|root| root.name.as_str()).collect();
-    let sink = handing::sinks(global, &names)?;
+    let sink = events::sinks(global, &names, Vec::new())?;
     let _lock = project.lock(global, &arguments.patience, "stopping roots")?;
     let roots: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     sink.event(&Event::Started { roots: roots.clone() });

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::io::{IsTerminal, Write as _};
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,9 +16,9 @@ use serde_json::{Value, json};
 
 use super::{Global, events, out};
 use crate::definition::{Definition, Root};
-use crate::event::{Event, EventSink, Fanout};
+use crate::event::{Event, EventSink};
 use crate::render::Report;
-use crate::sinks::{bars::Bars, plain::Plain, words};
+use crate::sinks::words;
 use crate::{exit, signals};
 
 /// What everything that changes what runs on this host holds.
@@ -122,6 +122,19 @@ pub(super) fn in_order<'a>(definition: &'a Definition, names: &[&str]) -> Vec<&'
     order
 }
 
+/// [`in_order`], without those that weren't named.
+pub(super) fn only_in_order<'a>(
+    definition: &'a Definition,
+    names: &'a [&str],
+) -> impl Iterator<Item = &'a Root> {
+    in_order(definition, names).into_iter().filter(|root| names.contains(&root.name.as_str()))
+}
+
+/// That a root doesn't run, which has to.
+pub(super) fn not_running(name: &str) -> Report {
+    Report::failed(format!("root `{name}` doesn't run")).hint(format!("`rootbuild up {name}` starts it"))
+}
+
 /// Runs something that talks to systemd to its end. A signal ends the waiting; what systemd was asked for goes on.
 pub(super) fn run<T, F: Future<Output = Result<T, HandoffError>>>(
     sink: &Arc<dyn EventSink>,
@@ -144,21 +157,6 @@ pub(super) fn run<T, F: Future<Output = Result<T, HandoffError>>>(
     Ok(result?)
 }
 
-/// Where events go, with lines for people.
-pub(super) fn sinks(global: &Global, names: &[&str]) -> Result<Arc<dyn EventSink>, Report> {
-    let mut sinks: Vec<Box<dyn EventSink>> = Vec::new();
-    sinks.extend(events::sink(global)?);
-    if !global.quiet {
-        let width = names.iter().map(|name| name.len()).max().unwrap_or(0);
-        if std::io::stderr().is_terminal() {
-            sinks.push(Box::new(Bars::new(global.verbose > 0, width)));
-        } else {
-            sinks.push(Box::new(Plain::new(global.verbose > 0)));
-        }
-    }
-    Ok(Arc::new(Fanout(sinks)))
-}
-
 /// Brings roots up and tells what came of it.
 pub(super) fn bring(
     global: &Global,
@@ -169,7 +167,7 @@ pub(super) fn bring(
     let start = Instant::now();
     let names: Vec<String> = roots.iter().map(|root| root.name.clone()).collect();
     let trees: Vec<_> = roots.iter().map(|root| (root.name.clone(), root.published.clone())).collect();
-    let sink = sinks(global, &names.iter().map(String::as_str).collect::<Vec<_>>())?;
+    let sink = events::sinks(global, &names.iter().map(String::as_str).collect::<Vec<_>>(), Vec::new())?;
     sink.event(&Event::Started { roots: names });
     let telling = Arc::clone(&sink);
     let outcomes = run(&sink, |cancel| async move {

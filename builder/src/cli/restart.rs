@@ -29,17 +29,11 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
     let _lock = project.lock(global, &arguments.patience, "restarting roots")?;
     let mut handed = Vec::new();
     let names: Vec<&str> = asked.iter().map(|root| root.name.as_str()).collect();
-    for root in handing::in_order(&project.definition, &names) {
-        if !names.contains(&root.name.as_str()) {
-            continue;
-        }
+    for root in handing::only_in_order(&project.definition, &names) {
         match running::running(&project.store, &root.name)? {
             Some(published) => handed.push(project.handed(global, root, published, host)?),
             None if arguments.roots.is_empty() => {}
-            None => {
-                return Err(Report::failed(format!("root `{}` doesn't run", root.name))
-                    .hint(format!("`rootbuild up {}` starts it", root.name)));
-            }
+            None => return Err(handing::not_running(&root.name)),
         }
     }
     let options = Options { enable: false, rollback: false, restart: true };

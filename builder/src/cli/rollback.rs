@@ -38,16 +38,12 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
     project.store.begin_lease()?;
     let names_asked: Vec<&str> = asked.iter().map(|root| root.name.as_str()).collect();
     let mut handed = Vec::new();
-    for root in handing::in_order(definition, &names_asked) {
-        if !names_asked.contains(&root.name.as_str()) {
-            continue;
-        }
+    for root in handing::only_in_order(definition, &names_asked) {
         let Some(runs) = running::running(&project.store, &root.name)? else {
             if names.is_empty() {
                 continue;
             }
-            return Err(Report::failed(format!("root `{}` doesn't run", root.name))
-                .hint(format!("`rootbuild up {}` starts it", root.name)));
+            return Err(handing::not_running(&root.name));
         };
         let Some(tree) = target(&project, root, &runs.tree, number)? else {
             if names.is_empty() {

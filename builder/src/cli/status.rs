@@ -9,7 +9,7 @@ use rootbuild_handoff::{Active, Manager, Survey, UnitStatus, survey};
 use rootbuild_roots::publish;
 use serde_json::{Value, json};
 
-use super::{Global, handing, out};
+use super::{Global, events, handing, out};
 use crate::definition::{Definition, Root};
 use crate::render::{Report, count};
 use crate::sinks::words;
@@ -41,7 +41,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
     let asked = super::asked_for(&definition, &arguments.roots)?;
     let store = global.store_read_only()?;
     let names: Vec<String> = asked.iter().map(|root| root.name.clone()).collect();
-    let silent = handing::sinks(&Global { quiet: true, events: None, ..global.clone() }, &[])?;
+    let silent = events::sinks(&Global { quiet: true, events: None, ..global.clone() }, &[], Vec::new())?;
     let surveys = handing::run(&silent, |_| async move {
         let manager = Manager::system().await?;
         let mut surveys = Vec::new();

@@ -7,7 +7,7 @@ use rootbuild_handoff::{Manager, Options};
 use rootbuild_roots::units::Host;
 
 use super::handing::{self, Patience, Project};
-use super::{Global, not_provisioned, standing};
+use super::{Global, events, not_provisioned, standing};
 use crate::exit;
 use crate::render::Report;
 
@@ -41,7 +41,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8, Report> {
         names.into_iter().filter(|root| !all || root.run.start).map(|root| root.name.as_str()).collect();
     let roots = handing::in_order(definition, &names);
     // Whether there is anybody to hand roots to, before anything is done.
-    handing::run(&handing::sinks(global, &[])?, |_| async { Manager::system().await.map(drop) })?;
+    handing::run(&events::sinks(global, &[], Vec::new())?, |_| async { Manager::system().await.map(drop) })?;
     let host = Host::detect()?;
     let _lock = project.lock(global, &arguments.patience, "starting roots")?;
     let (mut handed, mut errors) = (Vec::new(), Vec::new());

@@ -54,17 +54,14 @@ pub(super) fn is_mounted(place: &Path) -> bool {
     let place = Finder::new(place.as_os_str().as_bytes());
     let looked = || -> io::Result<bool> {
         let mut namespaces = HashSet::new();
-        for entry in fs::read_dir("/proc")? {
-            let entry = entry?;
-            if !entry.file_name().as_bytes().iter().all(u8::is_ascii_digit) {
-                continue;
-            }
+        for process in processes()? {
+            let process = process?;
             // It ended meanwhile, or is none of ours.
-            let Ok(namespace) = fs::read_link(entry.path().join("ns/mnt")) else { continue };
+            let Ok(namespace) = fs::read_link(process.join("ns/mnt")) else { continue };
             if !namespaces.insert(namespace) {
                 continue;
             }
-            let mounts = fs::read(entry.path().join("mountinfo")).unwrap_or_default();
+            let mounts = fs::read(process.join("mountinfo")).unwrap_or_default();
             if finds(&mounts, &place) {
                 return Ok(true);
             }
@@ -72,6 +69,14 @@ pub(super) fn is_mounted(place: &Path) -> bool {
         Ok(false)
     };
     looked().unwrap_or(true)
+}
+
+/// The directories of all processes.
+fn processes() -> io::Result<impl Iterator<Item = io::Result<PathBuf>>> {
+    let is_process = |entry: &fs::DirEntry| entry.file_name().as_bytes().iter().all(u8::is_ascii_digit);
+    Ok(fs::read_dir("/proc")?
+        .filter(move |entry| entry.as_ref().map_or(true, is_process))
+        .map(|entry| entry.map(|entry| entry.path())))
 }
 
 /// What all processes together work in, have open, mapped and mounted.
@@ -88,20 +93,15 @@ struct Users {
 impl Users {
     fn now() -> io::Result<Self> {
         let (mut users, mut namespaces) = (Self::default(), HashSet::new());
-        for entry in fs::read_dir("/proc")? {
-            let entry = entry?;
-            if !entry.file_name().as_bytes().iter().all(u8::is_ascii_digit) {
-                continue;
-            }
-            let process = entry.path();
+        for process in processes()? {
+            let process = process?;
             match users.add(&process, &mut namespaces) {
                 Ok(()) => {}
                 // It ended meanwhile.
                 Err(_) if process.join("stat").symlink_metadata().is_err() => {}
                 Err(error) if is_gone(&error) => {}
                 // A container's init that not even its root may look at started us, and serves no root.
-                Err(error) if entry.file_name() == "1" && error.kind() == io::ErrorKind::PermissionDenied => {
-                }
+                Err(error) if process.ends_with("1") && error.kind() == io::ErrorKind::PermissionDenied => {}
                 Err(error) => return Err(error),
             }
         }
